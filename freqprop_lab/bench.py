@@ -1,0 +1,365 @@
+"""A bench: instruments wired to a network. It measures a drive, programs conductances, and can make itself safe.
+
+Port drives become channel values by one matrix for each source, so that referred pairs, floating pairs, series
+resistors and current sources are all numbers in the wiring. Every bench answers `measure` (samples) and `respond`
+(a and b per node); a numeric one may also answer `run_block` (many steps in one call). This module knows no backend.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from freqprop_lab.config import BenchRequest, BenchSettings, FileError, SamplingSection
+from freqprop_lab.instruments import (
+    Instrument,
+    LimitError,
+    Meter,
+    OverloadError,
+    Source,
+    TunableResistor,
+)
+from freqprop_lab.lockin import demodulate, refuse_unidentifiable
+from freqprop_lab.network import Network
+from freqprop_lab.values import Array, BlockPlan, BlockResult, Drive, Nudge, NudgeKind, Record, Response, Scales
+from freqprop_lab.waveform import Waveform
+
+Indices = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class SourceWiring:
+    """How one source's channels (rows) reach the ports (columns).
+
+    from_inputs: (channel, input), channel value per unit of input level. from_outputs: (channel, output), channel
+    amplitude per ampere of nudge. rest: (channel,), value with all levels at zero; NaN is a released channel.
+    clamp: channels that hold output nodes when the nudge is clamped, the nodes they hold, and (channel of clamp,
+    output) amplitudes per volt.
+    """
+
+    source: Source
+    from_inputs: Array
+    from_outputs: Array
+    rest: Array
+    clamp: tuple[Indices, Indices, Array] | None = None
+
+
+@dataclass(frozen=True)
+class MeterWiring:
+    """Which node each channel of a meter reads, (channel,); a node is read by one channel at most."""
+
+    meter: Meter
+    nodes: Indices
+
+
+@dataclass(frozen=True)
+class ResistorWiring:
+    """Which tunable branch each element of a resistor instrument is, (element,), by its number among the tunable."""
+
+    resistor: TunableResistor
+    branches: Indices
+
+
+class Bench:
+    """Instruments wired to a network. A context manager: leaving it makes safe and closes everything."""
+
+    nudges: frozenset[NudgeKind] = frozenset({NudgeKind.CURRENT})
+    repeatable = False  # the same state and drive give the same numbers again: a numeric bench
+    settings: BenchSettings | None = None  # the file that it was opened from, and what was asked of it
+    request: BenchRequest = BenchRequest()
+
+    def __init__(
+        self,
+        name: str,
+        network: Network,
+        scales: Scales,
+        sampling: SamplingSection,
+        sources: Sequence[SourceWiring],
+        meters: Sequence[MeterWiring],
+        resistors: Sequence[ResistorWiring],
+        *,
+        ports: str = "referred",
+    ) -> None:
+        self.name, self.network, self.scales, self.sampling, self.ports = name, network, scales, sampling, ports
+        self._sources, self._meters, self._resistors = tuple(sources), tuple(meters), tuple(resistors)
+        clocks = {wiring.source.clock for wiring in sources} | {wiring.meter.clock for wiring in meters}
+        self.synchronised = len(clocks) == 1
+        self.read_nodes: Indices = np.concatenate([wiring.nodes for wiring in meters])
+        self.conductances = np.full(len(network.tunable), np.nan)
+
+    @property
+    def instruments(self) -> tuple[Instrument, ...]:
+        """Every instrument of the bench, once."""
+        roles: list[Instrument] = [wiring.source for wiring in self._sources]
+        roles += [wiring.meter for wiring in self._meters]
+        roles += [wiring.resistor for wiring in self._resistors]
+        return tuple(dict.fromkeys(roles))
+
+    @property
+    def level_scale(self) -> float:
+        """What one task unit of an input level is: s_V volts, or s_G s_V amperes where the inputs are currents."""
+        driven = [wiring.source.limits.units[i] for wiring in self._sources for i in np.nonzero(wiring.from_inputs)[0]]
+        return self.scales.amperes if "A" in driven else self.scales.volts
+
+    def refuse_waveform(self, waveform: Waveform) -> None:
+        """Raise ValueError where the meters aren't synchronised and the waveform can't be read without."""
+        if not self.synchronised:
+            refuse_unidentifiable(waveform)
+
+    def unread_branches(self) -> list[str]:
+        """Name the tunable branches with an end that no channel reads: they can't be updated."""
+        known = {-1, *self.read_nodes.tolist()}
+        ends = zip(*(end.tolist() for end in self.network.tunable_ends), strict=True)
+        return [
+            name
+            for name, (plus, minus) in zip(self.network.tunable_names, ends, strict=True)
+            if plus not in known or minus not in known
+        ]
+
+    def check_levels(self, levels: Array) -> None:
+        """Refuse a data set, (example, input), V or A, with a level beyond what a source may give: LimitError."""
+        for wiring in self._sources:
+            values = levels @ wiring.from_inputs.T + np.nan_to_num(wiring.rest)
+            for extreme in (values.min(axis=0), values.max(axis=0)):
+                wiring.source.limits.check(wiring.source.name, extreme, np.zeros_like(extreme), None)
+
+    def level_limits(self) -> tuple[Array, Array]:
+        """Return the lowest and highest level that each input may get by itself, V or A, (input,) each."""
+        lowest, highest = np.full(len(self.network.inputs), -np.inf), np.full(len(self.network.inputs), np.inf)
+        for wiring in self._sources:
+            for channel, port in zip(*np.nonzero(wiring.from_inputs), strict=True):
+                gain, rest = wiring.from_inputs[channel, port], wiring.rest[channel]
+                ends = (np.array([wiring.source.limits.lowest, wiring.source.limits.highest])[:, channel] - rest) / gain
+                lowest[port] = max(lowest[port], ends.min())
+                highest[port] = min(highest[port], ends.max())
+        return lowest, highest
+
+    def conductance_limits(self) -> tuple[Array, Array]:
+        """Return what each tunable branch can be set to: its own bounds and its instrument's, S, (tunable,) each."""
+        lowest, highest = (bound.copy() for bound in self.network.own_bounds)
+        for wiring in self._resistors:
+            lowest[wiring.branches] = np.maximum(lowest[wiring.branches], wiring.resistor.limits.lowest)
+            highest[wiring.branches] = np.minimum(highest[wiring.branches], wiring.resistor.limits.highest)
+        return lowest, highest
+
+    def program(self, conductances: Array) -> Array:
+        """Set all tunable branches (S, (tunable,)); return what was really set, as far as the parts can tell."""
+        realised = np.array(conductances, dtype=np.float64)
+        for wiring in self._resistors:
+            realised[wiring.branches] = wiring.resistor.program(realised[wiring.branches])
+        self.conductances = realised
+        return realised
+
+    def read_back(self) -> Array:
+        """Return what the parts hold, S, (tunable,)."""
+        held = self.conductances.copy()
+        for wiring in self._resistors:
+            held[wiring.branches] = wiring.resistor.read()
+        return held
+
+    def neighbours(self, conductances: Array) -> tuple[Array, Array]:
+        """Return the values that the parts have next below and above, S, (tunable,) each."""
+        below, above = conductances.copy(), conductances.copy()
+        for wiring in self._resistors:
+            pair = wiring.resistor.neighbours(conductances[wiring.branches])
+            below[wiring.branches], above[wiring.branches] = pair
+        return below, above
+
+    def measure(self, drive: Drive, n_periods: int | None = None) -> Record:
+        """Drive the network and return the samples of every node, (node, sample), after the settling time.
+
+        Nodes that no channel reads are NaN. n_periods: those of the bench file if None. Raises InstrumentError.
+        """
+        sampling = self.sampling
+        periods = n_periods or sampling.periods
+        sample_rate = sampling.frequency * sampling.samples_per_period
+        settling = round(sampling.settle * sample_rate)
+        # Whole periods of settling, so that the record starts at phase 0.
+        lead = -(-settling // sampling.samples_per_period)
+        self._load(drive, periods + lead, sample_rate)
+        n_samples = (periods + lead) * sampling.samples_per_period
+        timings = [wiring.meter.arm(n_samples, sample_rate) for wiring in self._meters]
+        try:
+            for wiring in self._sources:
+                wiring.source.start()
+            records = [wiring.meter.read() for wiring in self._meters]
+        finally:
+            for wiring in self._sources:
+                wiring.source.stop()
+        if len({timing.sample_rate for timing in timings}) > 1:
+            rates = ", ".join(f"{timing.sample_rate:g} Hz" for timing in timings)
+            raise LimitError(f"bench {self.name}: its meters sample at {rates}; choose a rate that all of them have")
+        return self._by_node(records, n_samples, lead * sampling.samples_per_period)
+
+    def respond(self, drive: Drive, n_periods: int | None = None) -> Response:
+        """Drive the network and return a and b of every node: the lock-in of `measure`. NaN where nothing reads.
+
+        A drive without nudge is averaged: a with its standard error, b zero. Raises OverloadError for a clipped or
+        incomplete record, which would fit quietly and wrongly.
+        """
+        record = self.measure(drive, n_periods)
+        _refuse_overload(record)
+        read = self.read_nodes
+        volts = record.volts[read]
+        if drive.nudge is None:
+            return _spread(_average(volts), read, len(self.network.nodes))
+        periods = volts.shape[1] / self.sampling.samples_per_period
+        response = demodulate(
+            volts,
+            record.sample_rate,
+            drive.nudge.waveform,
+            record.sample_rate * periods / volts.shape[1],
+            synchronised=self.synchronised,
+            delays=record.skews[read] if self.synchronised else None,
+        )
+        return _spread(response, read, len(self.network.nodes))
+
+    def read_many(self, levels: Array) -> Array:
+        """Return the outputs (example, output), V, of un-nudged drives (example, input)."""
+        return np.stack([self.network.read_outputs(self.respond(Drive(row)).a) for row in levels])
+
+    def can_run(self, plan: BlockPlan) -> bool:  # noqa: ARG002 - the answer of a bench without a fast path
+        """Say whether `run_block` takes this plan."""
+        return False
+
+    def run_block(self, plan: BlockPlan) -> BlockResult:
+        """Run many steps in one call; only where can_run says so."""
+        raise TypeError(f"bench {self.name} has no fast path for this plan ({plan.cost}); ask can_run first")
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint must hold of the bench itself: nothing, where it is real."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up a state that `state` returned."""
+
+    def make_safe(self) -> None:
+        """Bring every instrument to safety, the sources first; then raise what went wrong, all of it."""
+        faults: list[Exception] = []
+        for instrument in self.instruments:
+            try:
+                instrument.make_safe()
+            except Exception as error:  # noqa: BLE001 - the others must be made safe whatever this one does
+                faults.append(error)
+        if faults:
+            raise ExceptionGroup(f"bench {self.name}: not every instrument could be made safe", faults)
+
+    def close(self) -> None:
+        """Make safe and close every instrument."""
+        with contextlib.ExitStack() as stack:
+            for instrument in reversed(self.instruments):
+                stack.callback(instrument.close)
+            self.make_safe()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _load(self, drive: Drive, n_periods: int, sample_rate: float) -> None:
+        nudge = drive.nudge
+        if nudge is not None and nudge.kind not in self.nudges:
+            able = ", ".join(sorted(kind.value for kind in self.nudges))
+            raise LimitError(f"bench {self.name} can't nudge by {nudge.kind.value}; it can by {able}")
+        for wiring in self._sources:
+            levels = wiring.from_inputs @ drive.levels + wiring.rest
+            amplitudes = np.zeros_like(levels)
+            if nudge is not None and nudge.kind is NudgeKind.CLAMPED:
+                _clamp(wiring, nudge, levels, amplitudes)
+            elif nudge is not None and nudge.kind is not NudgeKind.FEEDBACK:
+                amplitudes = wiring.from_outputs @ nudge.amplitudes
+            waveform = None if nudge is None else nudge.waveform
+            wiring.source.load(levels, amplitudes, waveform, self.sampling.frequency, n_periods, sample_rate)
+
+    def _by_node(self, records: Sequence[Record], n_samples: int, dropped: int) -> Record:
+        n_nodes = len(self.network.nodes)
+        volts = np.full((n_nodes, n_samples - dropped), np.nan)
+        skews, clipped, missing = (np.zeros(n_nodes) for _ in range(3))
+        names = list(self.network.nodes)
+        for wiring, record in zip(self._meters, records, strict=True):
+            volts[wiring.nodes] = record.volts[:, dropped:]
+            skews[wiring.nodes], clipped[wiring.nodes] = record.skews, record.clipped
+            missing[wiring.nodes] = record.missing
+            for channel, node in enumerate(wiring.nodes):
+                names[node] = f'meter "{wiring.meter.name}", channel {channel} (node {self.network.nodes[node]})'
+        return Record(volts, records[0].sample_rate, skews, clipped, missing, tuple(names))
+
+
+class BenchKind(ABC):
+    """What a package registers under the entry point `freqprop_lab.benches`: its model of the file, and how to open.
+
+    model: a subclass of `config.BenchFile`.
+    """
+
+    model: type[Any]
+
+    @abstractmethod
+    def open(self, settings: BenchSettings, request: BenchRequest) -> Bench:
+        """Open the bench. Raises FileError for what does not agree, InstrumentError for what does not answer."""
+
+    @abstractmethod
+    def describe(self, settings: BenchSettings) -> dict[str, str]:
+        """Say in a few words per topic what a person should know before driving it, for `bench check`."""
+
+
+def open_bench(settings: BenchSettings, request: BenchRequest | None = None) -> Bench:
+    """Open the bench of a checked file."""
+    kind = settings.kind
+    if not isinstance(kind, BenchKind):
+        raise FileError(settings.document.path, f'field "bench": {settings.model.bench} is no kind of bench', 1)
+    request = request or BenchRequest()
+    bench = kind.open(settings, request)
+    bench.settings, bench.request = settings, request
+    return bench
+
+
+def _clamp(wiring: SourceWiring, nudge: Nudge, levels: Array, amplitudes: Array) -> None:
+    if wiring.clamp is not None and nudge.held is not None:
+        channels, nodes, per_volt = wiring.clamp
+        levels[channels] = nudge.held[nodes]
+        amplitudes[channels] = per_volt @ nudge.amplitudes
+
+
+def _refuse_overload(record: Record) -> None:
+    for flags, what, remedy in (
+        (record.clipped, "at the end of the range", "Lower the drive or widen the range"),
+        (record.missing, "missing", "Lower the sample rate or the number of channels"),
+    ):
+        if flags.any():
+            worst = int(flags.argmax())
+            n_samples = record.volts.shape[1]
+            raise OverloadError(
+                f"{record.channels[worst]}: {int(flags[worst])} of {n_samples} samples {what}. {remedy}"
+            )
+
+
+def _average(volts: Array) -> Response:
+    n_samples = volts.shape[1]
+    variance = volts.var(axis=1, ddof=1)
+    covariance = np.zeros((volts.shape[0], 2, 2))
+    covariance[:, 0, 0] = variance / n_samples
+    return Response(volts.mean(axis=1), np.zeros(volts.shape[0]), covariance, np.sqrt(variance))
+
+
+def _spread(response: Response, nodes: Indices, n_nodes: int) -> Response:
+    """Put the response of the read nodes into one of all nodes, NaN elsewhere."""
+    if len(nodes) == n_nodes and (nodes == np.arange(n_nodes)).all():
+        return response
+    a, b, noise, delay = (np.full(n_nodes, np.nan) for _ in range(4))
+    covariance = np.full((n_nodes, 2, 2), np.nan)
+    a[nodes], b[nodes], covariance[nodes] = response.a, response.b, response.covariance
+    if response.noise is not None:
+        noise[nodes] = response.noise
+    if response.delay is not None:
+        delay[nodes] = response.delay
+    return Response(a, b, covariance, noise, delay)

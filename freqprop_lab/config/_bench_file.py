@@ -1,0 +1,131 @@
+"""What every bench file has; each kind of bench adds fields of its own by subclassing `BenchFile`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, Protocol
+
+from pydantic import Field, model_validator
+
+from freqprop_lab.config import _plugins
+from freqprop_lab.config._network_section import BarabasiAlbertSection, NetworkSection
+from freqprop_lab.config._schema import Section, validate
+from freqprop_lab.config._text import Document, FileError, read_yaml
+from freqprop_lab.config._units import Hertz, Ohms, Seconds, Siemens, Volts
+from freqprop_lab.values import Scales
+
+
+class ScalesSection(Section):
+    """What a unit of the task is on this bench."""
+
+    voltage: Annotated[Volts, Field(gt=0)] = 1.0
+    conductance: Annotated[Siemens, Field(gt=0)] = 1.0
+
+    def scales(self) -> Scales:
+        """Return them as the plain value."""
+        return Scales(self.voltage, self.conductance)
+
+
+class SamplingSection(Section):
+    """One record: so many periods of the nudge, so many samples each, after the settling time."""
+
+    frequency: Annotated[Hertz, Field(gt=0)] = 1000.0
+    samples_per_period: int = Field(20, ge=5, le=100_000)
+    periods: int = Field(5, ge=1, le=100_000)
+    settle: Annotated[Seconds, Field(ge=0)] = 0.0
+
+
+class _Ends(Section):
+    resistance: Annotated[Ohms, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _resistance_where_needed(self) -> _Ends:
+        source = getattr(self, "source", None)
+        if source == "resistor" and self.resistance is None:
+            raise ValueError('source "resistor" needs the field "resistance", such as 1 kOhm')
+        if source != "resistor" and self.resistance is not None:
+            raise ValueError(f'resistance goes with source "resistor", not with "{source}"')
+        return self
+
+
+class InputsSection(_Ends):
+    """How a source reaches the inputs: stiff, through a known resistor, or as a current."""
+
+    source: Literal["voltage", "resistor", "current"] = "voltage"
+
+
+class NudgeSection(_Ends):
+    """How the nudge reaches the outputs: a current source, or a voltage behind a known resistor."""
+
+    source: Literal["current", "resistor"] = "current"
+
+
+class BenchFile(Section):
+    """The fields that every bench file has."""
+
+    bench: str = "numeric"
+    name: str = "bench"
+    scales: ScalesSection = ScalesSection()
+    common_mode: Volts = 0.0
+    ports: Literal["referred", "floating"] = "referred"
+    network: NetworkSection = BarabasiAlbertSection(kind="barabasi-albert")
+    inputs: InputsSection = InputsSection()
+    nudge: NudgeSection = NudgeSection()
+    sampling: SamplingSection = SamplingSection()
+
+    @model_validator(mode="after")
+    def _floating_has_no_common_mode(self) -> BenchFile:
+        if self.ports == "floating" and self.common_mode:
+            raise ValueError("floating ports have no common mode; leave common_mode out")
+        return self
+
+
+@dataclass(frozen=True)
+class BenchRequest:
+    """What an experiment asks of a bench that builds its network; it must agree with any other bench.
+
+    ports: how many inputs and outputs the task has, None where nobody said. network: a section that replaces the
+    file's. nodes, edges: from the command line. unsynchronised: let the meter run free.
+    """
+
+    seed: int = 0
+    ports: tuple[int | None, int | None] = (None, None)
+    network: Mapping[str, Any] | None = None
+    nodes: int | None = None
+    edges: int | None = None
+    unsynchronised: bool = False
+
+
+class HasModel(Protocol):
+    """A kind of bench as far as this module cares: it brings the model of its file. `bench.BenchKind` is the whole."""
+
+    model: type[BenchFile]
+
+
+@dataclass(frozen=True)
+class BenchSettings:
+    """A checked bench file: its document, its model, the folder in which the files that it names lie, its kind."""
+
+    document: Document
+    model: BenchFile
+    folder: Path
+    kind: HasModel = field(repr=False)
+
+
+def read_bench_file(path: Path) -> BenchSettings:
+    """Read and check a bench file. Raises FileError."""
+    return check_bench(read_yaml(path), path.parent)
+
+
+def check_bench(document: Document, folder: Path) -> BenchSettings:
+    """Check a bench document with the model that its kind brings."""
+    name = document.data.get("bench", "numeric")
+    if not isinstance(name, str):
+        raise FileError(document.path, f'"bench" is {name!r}; the kind of bench is wanted', document.line(("bench",)))
+    try:
+        kind = _plugins.load(_plugins.BENCHES, name)
+    except _plugins.PluginError as error:
+        raise FileError(document.path, f'field "bench": {error}', document.line(("bench",))) from None
+    return BenchSettings(document, validate(document, kind.model), folder, kind)

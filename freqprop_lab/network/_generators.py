@@ -1,0 +1,120 @@
+"""Seeded generators of networks. Their tunable branches stand at one conductance unit until they are programmed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from freqprop_lab.elements import ELEMENTS
+from freqprop_lab.network._network import GROUND, Branch, Network, NetworkError, Port
+
+DIODE_PATTERNS = ("alternating", "antiparallel", "none")
+
+
+def barabasi_albert(n_nodes: int, n_edges: int, siemens: float, rng: np.random.Generator) -> Network:
+    """Draw a Barabasi-Albert tree (one link a node) and add unique random edges up to n_edges.
+
+    Appendix A, whose M - (N + 1) extra edges must read M - (N - 1). siemens: conductance that the branches start
+    with. Raises NetworkError where n_edges is below n_nodes - 1 or above all pairs.
+    """
+    _check_counts(n_nodes, n_edges)
+    ends: list[int] = []  # every node once for each of its links: drawing from it prefers the well connected
+    pairs: list[tuple[int, int]] = []
+    for node in range(1, n_nodes):
+        neighbour = ends[rng.integers(len(ends))] if ends else 0
+        pairs.append((neighbour, node))
+        ends += [neighbour, node]
+    taken = set(pairs)
+    while len(pairs) < n_edges:
+        first, second = sorted(rng.choice(n_nodes, size=2, replace=False).tolist())
+        if (first, second) not in taken:
+            taken.add((first, second))
+            pairs.append((first, second))
+    return _of_pairs([f"n{i}" for i in range(n_nodes)], pairs, siemens)
+
+
+def square_grid(rows: int, columns: int, siemens: float) -> Network:
+    """Lay nodes on a square grid, each joined to its neighbours right and below."""
+    if rows < 1 or columns < 1 or rows * columns < 2:
+        raise NetworkError(f"a grid of {rows} x {columns} nodes has no edge; take at least 1 x 2")
+    names = [f"r{row}c{column}" for row in range(rows) for column in range(columns)]
+    number = np.arange(rows * columns).reshape(rows, columns)
+    across = zip(number[:, :-1].ravel().tolist(), number[:, 1:].ravel().tolist(), strict=True)
+    down = zip(number[:-1].ravel().tolist(), number[1:].ravel().tolist(), strict=True)
+    return _of_pairs(names, [*across, *down], siemens)
+
+
+def hidden_layer(
+    n_inputs: int,
+    n_hidden: int,
+    n_outputs: int,
+    siemens: float,
+    *,
+    diodes: str = "alternating",
+    saturation_current: float = 10e-9,
+    emission_voltage: float = 30e-3,
+) -> Network:
+    """Join each hidden node to every input and to both nodes of every output; diodes lead from it to ground.
+
+    diodes: `alternating` (anode at hidden 1, 3, ..., cathode at 2, 4, ...), `antiparallel` (a pair at each) or `none`.
+    saturation_current: A; emission_voltage: V. Inputs are ports to ground, outputs are pairs.
+    """
+    if min(n_inputs, n_hidden, n_outputs) < 1:
+        raise NetworkError(f"a hidden layer of {n_inputs}, {n_hidden}, {n_outputs} nodes: each must be at least 1")
+    inputs = [f"x{i + 1}" for i in range(n_inputs)]
+    hidden = [f"h{i + 1}" for i in range(n_hidden)]
+    outputs = [f"y{i + 1}{sign}" for i in range(n_outputs) for sign in "+-"]
+    pairs = [(x, h) for h in hidden for x in inputs] + [(h, y) for h in hidden for y in outputs]
+    resistor = ELEMENTS["resistor"]
+    branches = [
+        Branch(f"{first}-{second}", first, second, resistor, (siemens,), tunable=True) for first, second in pairs
+    ]
+    theta = (saturation_current, emission_voltage)
+    for number, node in enumerate(hidden):
+        if diodes == "alternating":
+            plus, minus = (node, GROUND) if number % 2 == 0 else (GROUND, node)
+            branches.append(Branch(f"D{number + 1}", plus, minus, ELEMENTS["diode"], theta))
+        elif diodes == "antiparallel":
+            branches.append(Branch(f"D{number + 1}", node, GROUND, ELEMENTS["antiparallel"], theta))
+        elif diodes != "none":
+            raise NetworkError(f'diode pattern "{diodes}" is none of {", ".join(DIODE_PATTERNS)}')
+    ports = [Port(outputs[i], outputs[i + 1]) for i in range(0, 2 * n_outputs, 2)]
+    return Network((*inputs, *hidden, *outputs), tuple(branches), tuple(Port(x) for x in inputs), tuple(ports))
+
+
+def choose_ports(network: Network, n_inputs: int, n_outputs: int, rng: np.random.Generator) -> Network:
+    """Choose node pairs for the inputs and outputs at random, no node twice.
+
+    Raises NetworkError where the network has too few nodes.
+    """
+    needed = 2 * (n_inputs + n_outputs)
+    if needed > len(network.nodes):
+        raise NetworkError(
+            f"{n_inputs} input and {n_outputs} output ports are pairs and need {needed} nodes; "
+            f"the network has {len(network.nodes)}. Raise nodes, or take fewer inputs"
+        )
+    drawn = rng.choice(len(network.nodes), size=needed, replace=False).tolist()
+    names: Sequence[str] = [network.nodes[i] for i in drawn]
+    ports = [Port(names[i], names[i + 1]) for i in range(0, needed, 2)]
+    return network.with_ports(ports[:n_inputs], ports[n_inputs:])
+
+
+def _check_counts(n_nodes: int, n_edges: int) -> None:
+    if n_nodes < 2:
+        raise NetworkError(f"a network of {n_nodes} nodes has no edge; take at least 2")
+    most = n_nodes * (n_nodes - 1) // 2
+    if not n_nodes - 1 <= n_edges <= most:
+        raise NetworkError(
+            f"{n_edges} edges on {n_nodes} nodes: a connected network without parallel branches has "
+            f"{n_nodes - 1} to {most}"
+        )
+
+
+def _of_pairs(names: Sequence[str], pairs: Sequence[tuple[int, int]], siemens: float) -> Network:
+    resistor = ELEMENTS["resistor"]
+    branches = [
+        Branch(f"{names[first]}-{names[second]}", names[first], names[second], resistor, (siemens,), tunable=True)
+        for first, second in pairs
+    ]
+    return Network(tuple(names), tuple(branches))

@@ -1,0 +1,21 @@
+"""From files to a finished run: opens what an experiment needs, trains, leaves everything safe and on record."""
+
+from freqprop_lab.session._job import BenchWishes, Job, default_bench, load_bench, load_experiment, prepare
+from freqprop_lab.session._record import recorded_bench, recorded_experiment
+from freqprop_lab.session._train import RUNS, Result, finished_result, resume, train
+
+__all__ = [
+    "RUNS",
+    "BenchWishes",
+    "Job",
+    "Result",
+    "default_bench",
+    "finished_result",
+    "load_bench",
+    "load_experiment",
+    "prepare",
+    "recorded_bench",
+    "recorded_experiment",
+    "resume",
+    "train",
+]

@@ -1,0 +1,319 @@
+"""The training loop, and nothing that knows which backend it runs on.
+
+example -> levels -> free record -> a at the outputs -> cost gradient -> nudged record -> lock-in -> a, b -> rule
+-> update of the wished conductances -> program -> realised conductances -> run log.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from freqprop_lab.bench import Bench
+from freqprop_lab.rules import Block, Example, Measurement, Rule
+from freqprop_lab.runs import Checkpoint, RunFolder
+from freqprop_lab.stopping import Interrupted, StopRequest
+from freqprop_lab.tasks import Objective, Scores, Task
+from freqprop_lab.values import Array, BlockPlan, Response, Update
+
+_CHECKPOINT_EVERY = 1.0  # s, on a bench that can repeat what is lost
+_TELL_EVERY = 0.1  # s
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How to train. lowest, highest: bounds of the wished conductances, S, (tunable,) each.
+
+    accumulate: keep the wished conductances in full precision beside the realised ones. stochastic: round each wish to
+    one of its two neighbours at random, so that the mean is the wish.
+    """
+
+    epochs: int
+    lowest: Array
+    highest: Array
+    shuffle: bool = True
+    accumulate: bool = True
+    stochastic: bool = False
+    evaluate_every: int = 10
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is. error: of the epoch under way, task volts; accuracy: of the last evaluation."""
+
+    epoch: int
+    epochs: int
+    steps: int
+    error: float | None
+    accuracy: float | None
+    seconds_left: float | None
+
+
+@dataclass
+class State:
+    """Everything that the next step hangs on, beside the bench's own state and the generators.
+
+    wished: S, (tunable,). by_class: targets of the classes, task volts. order: examples of the epoch under way;
+    place: how many of them are done. errors: of those, task volts.
+    """
+
+    wished: Array
+    by_class: Array
+    order: NDArray[np.intp]
+    errors: Array
+    epoch: int = 0
+    place: int = 0
+    steps: int = 0
+    n_state_lines: int = 0
+    n_epoch_lines: int = 0
+
+
+class Trainer:
+    """Trains a bench on a task by a rule, and logs it. It owns the bench while it runs; rules stay pure."""
+
+    def __init__(
+        self,
+        bench: Bench,
+        task: Task,
+        rule: Rule,
+        settings: TrainingSettings,
+        streams: Mapping[str, np.random.Generator],
+        state: State,
+    ) -> None:
+        self.bench, self.task, self.rule, self.settings, self.state = bench, task, rule, settings, state
+        self._order, self._rounding = streams["order"], streams["rounding"]
+        self._volts = bench.scales.volts
+        self._levels = task.levels * bench.level_scale
+        self._targets = task.targets(state.by_class)
+        self._accuracy: float | None = None
+        self._told = self._saved = time.monotonic()
+
+    def read(self, levels: Array) -> Array:
+        """Return the outputs (example, output) of levels (example, input), both in task units."""
+        if not len(levels):
+            return np.zeros((0, len(self.bench.network.outputs)))
+        return self.bench.read_many(levels * self.bench.level_scale) / self._volts
+
+    def score(self) -> Scores:
+        """Judge the network as it is."""
+        return self.task.score(self.state.by_class, self.read)
+
+    def run(self, log: RunFolder, stop: StopRequest, tell: Callable[[Progress], None]) -> None:
+        """Train until the last epoch, or until somebody asks to stop (raises Interrupted, a checkpoint written)."""
+        began, first = time.monotonic(), self.state.steps
+        while self.state.epoch < self.settings.epochs:
+            if self.state.place == 0:
+                self._begin_epoch()
+            plan = self._plan()
+            if plan is not None and self.bench.can_run(plan):
+                self._run_block(plan, log)
+            else:
+                self._run_steps(log, stop, tell, (began, first))
+            if self.state.place == len(self.task.train):
+                self._end_epoch(log)
+            self._tell(tell, began, first)
+            if stop.wanted and self.state.epoch < self.settings.epochs:
+                self.save(log, sync=True)
+                raise Interrupted(f"stopped after {self.state.steps} steps, in epoch {self.state.epoch}")
+        self.save(log, sync=True)
+
+    def save(self, log: RunFolder, *, sync: bool = False) -> None:
+        """Write a checkpoint of everything."""
+        log.save(self.checkpoint(), sync=sync)
+        self._saved = time.monotonic()
+
+    def log_state(self, log: RunFolder, response: Response | None) -> None:
+        """Add a, b (V) and the realised conductances (S) to the log."""
+        unknown = np.full(len(self.bench.network.nodes), np.nan)
+        a, b = (unknown, unknown) if response is None else (response.a, response.b)
+        row = np.concatenate([a, b, self.bench.conductances])
+        log.append("states", row[None], [f'{{"seq_num": {self.state.steps}, "time": {time.time():.3f}}}'])
+        self.state.n_state_lines += 1
+
+    def step(self, number: int) -> Update:
+        """Train on one example: run the rule's measurements, apply its update, program. Returns the update."""
+        example = Example(
+            self._levels[number], Objective(self.task.cost, np.atleast_1d(self._targets[number]), self._volts)
+        )
+        process = self.rule.process(example)
+        measurement = next(process)
+        while True:
+            response = self._respond(measurement)
+            try:
+                measurement = process.send(response)
+            except StopIteration as finished:
+                update: Update = finished.value
+                self._apply(update.delta)
+                return update
+
+    def _respond(self, measurement: Measurement) -> Response:
+        if measurement.offsets is None:
+            return self.bench.respond(measurement.drive, measurement.n_periods)
+        realised = self.bench.conductances
+        self.bench.program(realised + measurement.offsets)
+        try:
+            return self.bench.respond(measurement.drive, measurement.n_periods)
+        finally:
+            self.bench.program(realised)
+
+    def _apply(self, delta: Array) -> None:
+        """Move the wished conductances, and program what comes nearest, or one of the neighbours at random."""
+        settings = self.settings
+        base = self.state.wished if settings.accumulate else self.bench.conductances
+        wished = np.minimum(np.maximum(base + delta, settings.lowest), settings.highest)
+        asked = wished
+        if settings.stochastic:
+            below, above = self.bench.neighbours(wished)
+            width = np.where(above > below, above - below, 1.0)
+            asked = np.where(self._rounding.random(len(wished)) < (wished - below) / width, above, below)
+        self.state.wished = wished
+        self.bench.program(asked)
+
+    def _begin_epoch(self) -> None:
+        task, state = self.task, self.state
+        if task.target_settings.kind == "class-means" and not task.target_settings.frozen:
+            state.by_class = task.class_targets(self.read)
+        self._targets = task.targets(state.by_class)
+        state.order = self._order.permutation(task.train) if self.settings.shuffle else task.train.copy()
+        state.errors = np.zeros(0)
+
+    def _end_epoch(self, log: RunFolder) -> None:
+        state = self.state
+        state.epoch += 1
+        state.place = 0
+        last = state.epoch == self.settings.epochs
+        line: dict[str, Any] = {"epoch": state.epoch, "seq_num": state.steps, "time": round(time.time(), 3)}
+        line["error"] = _mean(state.errors)
+        if last or state.epoch % self.settings.evaluate_every == 0:
+            scores = self.score()
+            self._accuracy = scores.train_accuracy if scores.test_accuracy is None else scores.test_accuracy
+            line |= {f"scores_{name}": value for name, value in scores.as_dict().items() if value is not None}
+        log.append_epoch(line)
+        state.n_epoch_lines += 1
+        self.save(log)
+
+    def _plan(self) -> BlockPlan | None:
+        if not self.settings.accumulate:
+            return None
+        return self.rule.plan(
+            Block(
+                self._levels,
+                self._targets * self._volts,
+                self.state.order[self.state.place :],
+                self.state.wished,
+                self.settings.lowest,
+                self.settings.highest,
+                self.task.cost.name,
+            )
+        )
+
+    def _run_block(self, plan: BlockPlan, log: RunFolder) -> None:
+        result = self.bench.run_block(plan)
+        self.state.wished = result.wished
+        self._log_steps(log, plan.order, result.outputs)
+        self.log_state(log, result.response)
+
+    def _run_steps(
+        self, log: RunFolder, stop: StopRequest, tell: Callable[[Progress], None], since: tuple[float, int]
+    ) -> None:
+        """Do the rest of the epoch one step at a time; end early where somebody asks to stop."""
+        order = self.state.order[self.state.place :]
+        for number in order:
+            update = self.step(int(number))
+            self._log_steps(log, np.array([number]), update.outputs[None])
+            epoch_done = self.state.place == len(self.state.order)
+            if epoch_done or not self.bench.repeatable:
+                self.log_state(log, update.response)
+            if not self.bench.repeatable or time.monotonic() - self._saved > _CHECKPOINT_EVERY:
+                self.save(log)
+            if time.monotonic() - self._told > _TELL_EVERY:
+                self._tell(tell, *since)
+            if stop.wanted:
+                return
+
+    def _log_steps(self, log: RunFolder, numbers: NDArray[np.intp], outputs: Array) -> None:
+        """Add steps to the log: outputs (step, output), V, as they were before each update."""
+        state = self.state
+        read, wanted = outputs / self._volts, self._targets[numbers]
+        errors = np.sqrt(((read - wanted) ** 2).mean(axis=1))
+        if self.task.cost.name == "cross-entropy":
+            errors = np.full(len(numbers), np.nan)
+        costs = self.task.cost.value(read, wanted)
+        rows = np.column_stack([errors, costs, outputs, wanted * self._volts])
+        now, epoch = time.time(), state.epoch + 1
+        shown = np.where(np.isnan(errors), costs, errors).tolist()
+        lines = [
+            f'{{"seq_num": {seq_num}, "time": {now:.3f}, "epoch": {epoch}, "example": {number}, "error": {error:.6g}}}'
+            for seq_num, (number, error) in enumerate(zip(numbers.tolist(), shown, strict=True), state.steps + 1)
+        ]
+        log.append("steps", rows, lines)
+        state.steps += len(numbers)
+        state.place += len(numbers)
+        state.errors = np.concatenate([state.errors, np.array(shown)])
+
+    def checkpoint(self) -> Checkpoint:
+        """Return everything that the next step hangs on."""
+        state = self.state
+        bench_arrays: dict[str, NDArray[Any]] = {}
+        bench_values: dict[str, Any] = {}
+        for name, value in self.bench.state().items():
+            (bench_arrays if isinstance(value, np.ndarray) else bench_values)[f"bench.{name}"] = value
+        arrays = {
+            "wished": state.wished,
+            "realised": self.bench.conductances,
+            "by_class": state.by_class,
+            "order": state.order,
+            "errors": state.errors,
+        }
+        values = {
+            "epoch": state.epoch,
+            "place": state.place,
+            "n_state_lines": state.n_state_lines,
+            "n_epoch_lines": state.n_epoch_lines,
+            "accuracy": self._accuracy,
+            "generators": {"order": _generator_state(self._order), "rounding": _generator_state(self._rounding)},
+        }
+        return Checkpoint(state.steps, arrays | bench_arrays, values | bench_values)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Take up a checkpoint: conductances are programmed, generators and bench stand where they stood."""
+        arrays, values = checkpoint.arrays, checkpoint.values
+        self.state = State(
+            arrays["wished"],
+            arrays["by_class"],
+            arrays["order"],
+            arrays["errors"],
+            values["epoch"],
+            values["place"],
+            checkpoint.seq_num,
+            values["n_state_lines"],
+            values["n_epoch_lines"],
+        )
+        self._accuracy = values["accuracy"]
+        self._targets = self.task.targets(self.state.by_class)
+        self._order.bit_generator.state = values["generators"]["order"]
+        self._rounding.bit_generator.state = values["generators"]["rounding"]
+        self.bench.program(arrays["realised"])
+        held = {**arrays, **values}
+        self.bench.restore({name.removeprefix("bench."): held[name] for name in held if name.startswith("bench.")})
+
+    def _tell(self, tell: Callable[[Progress], None], began: float, first: int) -> None:
+        state, now = self.state, time.monotonic()
+        self._told = now
+        left = self.settings.epochs * len(self.task.train) - state.steps
+        pace = (now - began) / (state.steps - first) if state.steps > first else None
+        error = _mean(state.errors)
+        tell(Progress(state.epoch, self.settings.epochs, state.steps, error, self._accuracy, pace and pace * left))
+
+
+def _mean(errors: Array) -> float | None:
+    return float(errors.mean()) if len(errors) else None
+
+
+def _generator_state(generator: np.random.Generator) -> Mapping[str, Any]:
+    return generator.bit_generator.state

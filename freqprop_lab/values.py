@@ -1,0 +1,200 @@
+"""The plain data that travels between the layers: what is asked of a bench and what comes back.
+
+Arrays are float64, SI units. Nothing here knows an instrument, a circuit or a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from freqprop_lab.waveform import Array, Waveform
+
+__all__ = [
+    "Array",
+    "BlockPlan",
+    "BlockResult",
+    "Drive",
+    "Feedback",
+    "Nudge",
+    "NudgeKind",
+    "Record",
+    "Response",
+    "Scales",
+    "Timing",
+    "Update",
+]
+
+
+@dataclass(frozen=True)
+class Scales:
+    """What a unit of the task is on a bench: volts s_V (V), conductance s_G (S). See PHYSICS in docs/design."""
+
+    volts: float = 1.0
+    siemens: float = 1.0
+
+    @property
+    def amperes(self) -> float:
+        """One task unit of current, A."""
+        return self.volts * self.siemens
+
+    def alpha(self, alpha: float) -> float:
+        """Turn a learning rate in task units into S/V^2."""
+        return alpha * self.siemens / self.volts**2
+
+    def gamma(self, gamma: float) -> float:
+        """Turn a nudge strength in task units into siemens: amperes of nudge per volt of error."""
+        return gamma * self.siemens
+
+
+class NudgeKind(Enum):
+    """How the outputs are nudged; a bench says which of them it can do."""
+
+    CURRENT = "current"  # a current of fixed gradient, open loop: the default
+    FEEDBACK = "feedback"  # the gradient follows the nudged state, as eq. 3.3 is printed
+    CLAMPED = "clamped"  # the outputs are held by voltage sources (Remark 2)
+    TANGENT = "tangent"  # the derivative of the response at zero nudge: arithmetic only, no bench has it
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """A nudge whose gradient is taken at the nudged state itself: current -strength f g(v) (eq. 3.3).
+
+    strength: S. evaluate: port voltages (output,) V to the gradient (output,) V and its derivative (output, output).
+    """
+
+    strength: float
+    evaluate: Callable[[Array], tuple[Array, Array]]
+
+
+@dataclass(frozen=True)
+class Nudge:
+    """A waveform times an amplitude per output port, (output,).
+
+    CURRENT, TANGENT: amperes INTO the + end of the port (and out of its - end). CLAMPED: volts about `held`, the port
+    voltages (output,) around which the outputs are held. FEEDBACK: amplitudes are unused, `feedback` rules.
+    """
+
+    amplitudes: Array
+    waveform: Waveform
+    kind: NudgeKind = NudgeKind.CURRENT
+    held: Array | None = None
+    feedback: Feedback | None = None
+
+
+@dataclass(frozen=True)
+class Drive:
+    """What the sources put on the network for one measurement.
+
+    levels: (input,), V (A for a current input) at each input port. nudge: None leaves the outputs at rest.
+    """
+
+    levels: Array
+    nudge: Nudge | None = None
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What an instrument really does: actual sample rate (Hz) and number of samples."""
+
+    sample_rate: float
+    n_samples: int
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the meters returned.
+
+    volts: V, (channel, sample), evenly sampled from the start trigger on; NaN where a channel is not wired.
+    skews: s, (channel,): known lateness of each channel's samples. clipped, missing: samples, (channel,), that lay at
+    the end of the range, or did not arrive. channels: a name for each row.
+    """
+
+    volts: Array
+    sample_rate: float
+    skews: Array
+    clipped: Array
+    missing: Array
+    channels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Response:
+    """Per channel (or node): a (activation, DC) and b (error signal, signed nudge coefficient), V, (..., channel).
+
+    covariance: V^2, (..., channel, 2, 2), of (a, b); zeros where a numeric bench knows them exactly.
+    noise: V, (..., channel), rms of the residual. delay: s, where it was fitted.
+    """
+
+    a: Array
+    b: Array
+    covariance: Array
+    noise: Array | None = None
+    delay: Array | None = None
+
+    @property
+    def a_stderr(self) -> Array:
+        """Standard error of a, V."""
+        return np.sqrt(self.covariance[..., 0, 0])
+
+    @property
+    def b_stderr(self) -> Array:
+        """Standard error of b, V."""
+        return np.sqrt(self.covariance[..., 1, 1])
+
+    @property
+    def ab_covariance(self) -> Array:
+        """Covariance of a and b, V^2: what biases their product."""
+        return np.asarray(self.covariance[..., 0, 1])
+
+
+@dataclass(frozen=True)
+class Update:
+    """What a rule makes of an example's responses.
+
+    delta: S, (tunable,), NaN-free; outputs, V, (output,), as read in the free record; cost in V^2; response: the last
+    one, for the log.
+    """
+
+    delta: Array
+    outputs: Array
+    cost: float
+    response: Response
+
+
+@dataclass(frozen=True)
+class BlockPlan:
+    """Many freq-prop steps in one call, plain arrays, SI units.
+
+    levels: (example, input). targets: (example, output). order: example numbers, (step,). wished, lowest, highest:
+    conductances and their bounds, (tunable,) each.
+    """
+
+    levels: Array
+    targets: Array
+    order: NDArray[np.intp]
+    wished: Array
+    lowest: Array
+    highest: Array
+    alpha: float
+    gamma: float
+    cost: str
+    waveform: Waveform
+    nudge: NudgeKind = NudgeKind.CURRENT
+
+
+@dataclass(frozen=True)
+class BlockResult:
+    """What a block of steps did.
+
+    wished, realised: conductances after it. outputs: (step, output), before each update. response: the last one.
+    """
+
+    wished: Array
+    realised: Array
+    outputs: Array
+    response: Response

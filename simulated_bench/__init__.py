@@ -1,0 +1,1 @@
+"""A circuit with hidden true parameters, and simulated instruments around it."""

@@ -1,0 +1,201 @@
+"""A simulated data-acquisition card: a source and a meter, on one clock unless the meter runs free."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from freqprop_lab.instruments import (
+    Ability,
+    ConnectionLostError,
+    Identity,
+    LimitError,
+    Meter,
+    MeterLimits,
+    ProtocolError,
+    Source,
+    SourceLimits,
+)
+from freqprop_lab.values import Array, Record, Timing
+from freqprop_lab.waveform import Waveform
+from simulated_bench.breadboard import Breadboard, Excitation
+from simulated_bench.settings import MeterSection, SourceSection
+
+_MAKER = "freqprop-lab"
+
+
+class SimulatedSource(Source):
+    """Channels that put voltages or currents on the breadboard's connections, one each, in their order."""
+
+    abilities = frozenset({Ability.LEVEL, Ability.WAVEFORM, Ability.RELEASE})
+
+    def __init__(
+        self,
+        name: str,
+        board: Breadboard,
+        settings: SourceSection,
+        released: NDArray[np.intp],
+        rng: np.random.Generator,
+    ) -> None:
+        self.name, self.clock, self._board = name, "card", board
+        self.n_channels = len(board.connections)
+        units = tuple("V" if connection.kind == "voltage" else "A" for connection in board.connections)
+        highest = np.array([settings.limit if unit == "V" else settings.current_limit for unit in units])
+        self.limits = SourceLimits(-highest, highest, units)
+        self._released = released
+        self._gain = 1 + settings.gain_error * rng.standard_normal(self.n_channels)
+        self._offset = settings.offset * rng.standard_normal(self.n_channels) * np.array([u == "V" for u in units])
+        self._bits = settings.bits
+        self.exact = not (settings.gain_error or settings.offset or settings.bits)
+        self._loaded: Excitation | None = None
+        self._open = True
+
+    def identify(self) -> Identity:
+        """Tell that it is simulated."""
+        return Identity(_MAKER, "simulated source")
+
+    def load(
+        self,
+        levels: Array,
+        amplitudes: Array,
+        waveform: Waveform | None,
+        frequency: float,
+        n_periods: int,
+        sample_rate: float,
+    ) -> Timing:
+        """Check against the limits and keep for start(). A frequency is met exactly."""
+        if not self._open:
+            raise ConnectionLostError(f'source "{self.name}" is closed; open the bench again')
+        self.limits.check(self.name, levels, amplitudes, waveform)
+        self._loaded = Excitation(self._put_out(levels), amplitudes * self._gain, waveform, frequency)
+        return Timing(sample_rate, round(n_periods * sample_rate / frequency))
+
+    def start(self) -> None:
+        """Put on the wires what was loaded."""
+        if self._loaded is None:
+            raise ProtocolError(f'source "{self.name}" was started before anything was loaded; call load() first')
+        self._board.excitation = self._loaded
+
+    def stop(self) -> None:
+        """End the nudge; the levels stay."""
+        now = self._board.excitation
+        self._board.excitation = Excitation(now.levels, np.zeros_like(now.amplitudes))
+
+    def make_safe(self) -> None:
+        """Bring every channel to zero, and those that hold outputs off."""
+        levels = self._board.idle_levels()
+        levels[self._released] = np.nan
+        self._board.excitation = Excitation(levels, np.zeros(self.n_channels))
+        self._loaded = None
+
+    def close(self) -> None:
+        """Make safe; nothing can be loaded any more."""
+        self.make_safe()
+        self._open = False
+
+    def _put_out(self, levels: Array) -> Array:
+        values = levels * self._gain + self._offset
+        if self._bits:
+            step = (self.limits.highest - self.limits.lowest) / (2**self._bits - 1)
+            values = np.round(values / step) * step
+        return np.asarray(values)
+
+
+class SimulatedMeter(Meter):
+    """Channels that look at the breadboard's nodes, one each, with every fault that its settings give it.
+
+    noise: the run's own generator. rng: the hardware's, from which gains, offsets and free-running delays are drawn.
+    """
+
+    abilities = frozenset({Ability.SAMPLES})
+
+    def __init__(
+        self,
+        name: str,
+        board: Breadboard,
+        nodes: NDArray[np.intp],
+        settings: MeterSection,
+        period: float,
+        noise: np.random.Generator,
+        rng: np.random.Generator,
+    ) -> None:
+        self.name, self._board, self._nodes, self.noise = name, board, nodes, noise
+        self.clock = "card" if settings.synchronised else f"{name} (free-running)"
+        self.n_channels = len(nodes)
+        self._range = settings.range
+        self.limits = MeterLimits(np.full(len(nodes), -settings.range), np.full(len(nodes), settings.range))
+        self._noise = settings.noise
+        self._gain = 1 + settings.gain_error * rng.standard_normal(len(nodes))
+        self._offset = settings.offset * rng.standard_normal(len(nodes))
+        self._bits = settings.bits
+        self._skews: Array = np.asarray(settings.skew * np.arange(len(nodes)))
+        started = rng.uniform(0, period, len(nodes))
+        free = started if settings.delays == "each" else np.full(len(nodes), started[0])
+        self._delays: Array = self._skews + settings.common_delay + (0.0 if settings.synchronised else free)
+        self.exact = not (settings.noise or settings.gain_error or settings.offset or settings.bits)
+        self.punctual = not settings.common_delay
+        self._armed: Timing | None = None
+        self._open = True
+
+    def identify(self) -> Identity:
+        """Tell that it is simulated."""
+        return Identity(_MAKER, "simulated meter")
+
+    def arm(self, n_samples: int, sample_rate: float) -> Timing:
+        """Get ready; any rate is met exactly."""
+        if not self._open:
+            raise ConnectionLostError(f'meter "{self.name}" is closed; open the bench again')
+        if n_samples < 1 or not 0 < sample_rate <= self.limits.largest_sample_rate:
+            raise LimitError(
+                f'meter "{self.name}": {n_samples} samples at {sample_rate:g} Hz asked; it takes at least 1, at up to '
+                f"{self.limits.largest_sample_rate:g} Hz"
+            )
+        self._armed = Timing(sample_rate, n_samples)
+        return self._armed
+
+    def read(self) -> Record:
+        """Look at the nodes at each sample's instant."""
+        if self._armed is None:
+            raise ProtocolError(f'meter "{self.name}" was read before it was armed; call arm() first')
+        timing, self._armed = self._armed, None
+        true = self._true_volts(timing)
+        self._board.records += 1
+        seen = true * self._gain[:, None] + self._offset[:, None]
+        if self._noise:
+            seen = seen + self._noise * self.noise.standard_normal(seen.shape)
+        if self._bits:
+            step = 2 * self._range / 2**self._bits
+            seen = np.round(seen / step) * step
+        end = np.abs(seen) >= self._range
+        return Record(
+            np.minimum(np.maximum(seen, -self._range), self._range),
+            timing.sample_rate,
+            self._skews,
+            end.sum(axis=1).astype(np.float64),
+            np.zeros(self.n_channels),
+        )
+
+    def make_safe(self) -> None:
+        """Forget that it was armed; a meter drives nothing."""
+        self._armed = None
+
+    def close(self) -> None:
+        """Nothing can be armed any more."""
+        self._armed, self._open = None, False
+
+    def _true_volts(self, timing: Timing) -> Array:
+        now = self._board.excitation
+        if now.waveform is None and self._board.feedback is None:
+            return np.repeat(self._board.volts(np.zeros(1))[0, self._nodes][:, None], timing.n_samples, axis=1)
+        waveform = now.waveform
+        if waveform is None:
+            raise ProtocolError(f'meter "{self.name}": a nudge that follows the state needs a waveform')
+        phase = now.frequency * np.arange(timing.n_samples) / timing.sample_rate
+        if not self._delays.any():
+            return self._board.volts(waveform.at(phase))[:, self._nodes].T
+        f = waveform.at(phase + now.frequency * self._delays[:, None])
+        if self._board.network.is_linear and self._board.feedback is None:
+            static, nudge = self._board.static_and_nudge()
+            return np.asarray(static[self._nodes, None] + f * nudge[self._nodes, None])
+        volts = self._board.volts(f.ravel()).reshape(*f.shape, -1)
+        return np.stack([volts[channel, :, node] for channel, node in enumerate(self._nodes)])

@@ -1,0 +1,210 @@
+"""The numeric bench: simulated instruments around a simulated breadboard, in process; nothing to start.
+
+It answers `respond` in closed form where nobody needs samples, and `run_block` for a whole epoch of a linear network.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from freqprop_lab.bench import Bench, BenchKind, MeterWiring, ResistorWiring, SourceWiring
+from freqprop_lab.config import (
+    BarabasiAlbertSection,
+    BenchRequest,
+    BenchSettings,
+    FileError,
+    build_network,
+    parse_network,
+)
+from freqprop_lab.names import nearest
+from freqprop_lab.network import Network, NetworkError
+from freqprop_lab.streams import random_streams
+from freqprop_lab.values import Array, BlockPlan, BlockResult, Drive, NudgeKind, Record, Response
+from simulated_bench.breadboard import Breadboard, with_tolerance
+from simulated_bench.card import SimulatedMeter, SimulatedSource
+from simulated_bench.circuit import CircuitError
+from simulated_bench.resistors import SimulatedResistors
+from simulated_bench.settings import NumericBenchFile
+from simulated_bench.wiring import wire
+
+
+class NumericBench(Bench):
+    """A bench in arithmetic. `breadboard` holds its hidden truth; noise is drawn from the run's own generator."""
+
+    nudges = frozenset(NudgeKind)
+    repeatable = True
+
+    def __init__(self, model: NumericBenchFile, network: Network, noise: np.random.Generator) -> None:
+        built = model.as_built()
+        hardware = np.random.default_rng(model.hardware_seed).spawn(4)
+        wires = wire(network, built)
+        true = with_tolerance(network, built.parts.tolerance, hardware[0])
+        self.breadboard = Breadboard(true, wires.connections, wires.gauge)
+        self._source = SimulatedSource("source", self.breadboard, built.source, wires.clamp[0], hardware[1])
+        nodes = np.arange(len(network.nodes))
+        period = 1 / model.sampling.frequency
+        self._meter = SimulatedMeter("meter", self.breadboard, nodes, built.meter, period, noise, hardware[2])
+        names = network.tunable_names
+        self._elements = SimulatedResistors("resistors", self.breadboard, names, built.resistors, hardware[3])
+        self._wiring = SourceWiring(self._source, wires.from_inputs, wires.from_outputs, wires.rest, wires.clamp)
+        super().__init__(
+            model.name,
+            network,
+            model.scales.scales(),
+            model.sampling,
+            [self._wiring],
+            [MeterWiring(self._meter, nodes)],
+            [ResistorWiring(self._elements, np.arange(len(names)))],
+            ports=model.ports,
+        )
+        self._source.make_safe()
+
+    def measure(self, drive: Drive, n_periods: int | None = None) -> Record:
+        """Drive and sample as every bench does; a nudge that follows the state is wired in for the while."""
+        self._elements.pass_time()
+        self.breadboard.feedback = drive.nudge.feedback if drive.nudge is not None else None
+        try:
+            return super().measure(drive, n_periods)
+        except CircuitError as error:
+            raise NetworkError(f"bench {self.name}: {error}") from None
+        finally:
+            self.breadboard.feedback = None
+
+    def respond(self, drive: Drive, n_periods: int | None = None) -> Response:
+        """Return a and b of every node: in closed form where the network is linear and the meter without fault."""
+        tangent = drive.nudge is not None and drive.nudge.kind is NudgeKind.TANGENT
+        if not tangent and not self._has_closed_form(drive):
+            return super().respond(drive, n_periods)
+        self._load(drive, 1, self.sampling.frequency * self.sampling.samples_per_period)
+        self._source.start()
+        try:
+            a, b = self.breadboard.tangent() if tangent else self.breadboard.static_and_nudge()
+        except CircuitError as error:
+            raise NetworkError(f"bench {self.name}: {error}") from None
+        finally:
+            self._source.stop()
+        return Response(a, b, np.zeros((len(a), 2, 2)))
+
+    def read_many(self, levels: Array) -> Array:
+        """Return the outputs of many un-nudged drives; with one factor where the closed form holds."""
+        if not (self._source.exact and self._has_closed_form(Drive(levels[0]))):
+            return super().read_many(levels)
+        values = levels @ self._wiring.from_inputs.T + self._wiring.rest
+        circuit, live = self.breadboard.circuit(values[0])
+        return self.network.read_outputs(circuit.operating_point(values[:, live]))
+
+    def can_run(self, plan: BlockPlan) -> bool:
+        """Take freq-prop steps of a linear network with the squared cost, where no part departs from the ideal."""
+        return (
+            plan.cost == "squared"
+            and plan.nudge is NudgeKind.CURRENT
+            and self._source.exact
+            and self._elements.exact
+            and self._has_closed_form(Drive(plan.levels[0]))
+        )
+
+    def run_block(self, plan: BlockPlan) -> BlockResult:
+        """Run the steps of a block: one factorisation and two solves each, eq. 3.4 and 3.5 in closed form."""
+        network, wiring = self.network, self._wiring
+        all_levels = plan.levels @ wiring.from_inputs.T + wiring.rest
+        circuit, live = self.breadboard.circuit(all_levels[0])
+        levels, per_ampere = all_levels[:, live], wiring.from_outputs[live]
+        highest = self._source.limits.highest[live]
+        wished = plan.wished
+        outputs = np.empty((len(plan.order), plan.targets.shape[1]))
+        a = b = np.zeros(len(network.nodes))
+        for step, example in enumerate(plan.order):
+            circuit.program(wished)
+            a = circuit.operating_point(levels[example])
+            outputs[step] = network.read_outputs(a)
+            nudge = -plan.gamma * (outputs[step] - plan.targets[example])
+            amplitudes = per_ampere @ nudge
+            if (np.abs(levels[example]) + np.abs(amplitudes) > highest).any():
+                full = wiring.from_outputs @ nudge
+                self._source.limits.check(self._source.name, all_levels[example], full, plan.waveform)
+            b = circuit.operating_point(amplitudes)
+            delta = -plan.alpha * network.across_tunable(a) * network.across_tunable(b)
+            wished = np.minimum(np.maximum(wished + delta, plan.lowest), plan.highest)
+        return BlockResult(wished, self.program(wished), outputs, Response(a, b, np.zeros((len(a), 2, 2))))
+
+    def state(self) -> dict[str, Any]:
+        """Return the noise generator, the clock of the drift, what the resistors hold, and where Newton starts."""
+        held, true = self._elements.state()
+        return {
+            "noise": self._meter.noise.bit_generator.state,
+            "records": self.breadboard.records,
+            "held": held,
+            "true": true,
+            "start": self.breadboard.start,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up such a state: what follows is the same to the last bit."""
+        self._meter.noise.bit_generator.state = state["noise"]
+        self.breadboard.records = state["records"]
+        self.breadboard.start = state["start"]
+        self._elements.restore(state["held"], state["true"])
+        if state["held"] is not None:
+            self.conductances = state["held"]
+
+    def _has_closed_form(self, drive: Drive) -> bool:
+        followed = drive.nudge is not None and drive.nudge.kind is NudgeKind.FEEDBACK
+        exact = self._meter.exact and self._meter.punctual and not self._elements.drifts
+        return exact and self.network.is_linear and not followed
+
+
+class NumericKind(BenchKind):
+    """The entry point `numeric`."""
+
+    model = NumericBenchFile
+
+    def open(self, settings: BenchSettings, request: BenchRequest) -> NumericBench:
+        """Build the network, by the experiment's wishes where it has any, and the bench around it."""
+        model, where = settings.model, settings.document
+        if not isinstance(model, NumericBenchFile):
+            raise FileError(where.path, "is not the file of a numeric bench", 1)
+        streams = random_streams(request.seed)
+        section = model.network if request.network is None else parse_network(request.network)
+        if request.nodes is not None or request.edges is not None:
+            if not isinstance(section, BarabasiAlbertSection):
+                raise FileError(
+                    where.path,
+                    f"--nodes and --edges act on a network of the kind barabasi-albert; this one is {section.kind}",
+                    where.line(("network", "kind")),
+                )
+            changes = {"nodes": request.nodes or section.nodes, "edges": request.edges or section.edges}
+            section = section.model_copy(update=changes)
+        if request.unsynchronised:
+            model = model.model_copy(update={"meter": model.meter.model_copy(update={"synchronised": False})})
+        siemens = model.scales.conductance
+        try:
+            network = build_network(
+                section, settings.folder, siemens, request.ports, streams["graph"], streams["ports"]
+            )
+            _check_names(model, network)
+            return NumericBench(model, network, streams["noise"])
+        except (NetworkError, CircuitError) as error:
+            raise FileError(where.path, f'section "network": {error}', where.line(("network",))) from None
+
+    def describe(self, settings: BenchSettings) -> dict[str, str]:
+        """Say what departs from the ideal."""
+        model = settings.model
+        built = model.as_built() if isinstance(model, NumericBenchFile) else model
+        departures = built.model_dump(include={"source", "meter", "resistors", "parts"}, exclude_defaults=True)
+        listed = [f"{part}.{name} = {value}" for part, fields in departures.items() for name, value in fields.items()]
+        return {"backend": "numeric: arithmetic in this process", "departs from the ideal": "; ".join(listed) or "no"}
+
+
+NUMERIC_BENCH = NumericKind()
+
+
+def _check_names(model: NumericBenchFile, network: Network) -> None:
+    stuck = model.resistors.stuck
+    for name in stuck if isinstance(stuck, list) else ():
+        if name not in network.tunable_names:
+            raise NetworkError(f'resistors.stuck: no tunable branch "{name}".{nearest(name, network.tunable_names)}')
+
+
+__all__ = ["NUMERIC_BENCH", "NumericBench", "NumericKind"]

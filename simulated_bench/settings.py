@@ -1,0 +1,97 @@
+"""What a numeric bench's file has beside the common fields: every departure from the ideal, each off by default."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from freqprop_lab.config import Amperes, BenchFile, Fraction, Ohms, Seconds, Section, Volts
+
+Positive = Field(gt=0)
+NotNegative = Field(ge=0)
+
+
+class SourceSection(Section):
+    """The simulated source. limit: largest voltage; gain_error and offset are standard deviations over channels."""
+
+    limit: Annotated[Volts, Positive] = 10.0
+    current_limit: Annotated[Amperes, Positive] = 100.0
+    gain_error: Annotated[Fraction, NotNegative] = 0.0
+    offset: Annotated[Volts, NotNegative] = 0.0
+    bits: int | None = Field(None, ge=2, le=32)
+
+
+class MeterSection(Section):
+    """The simulated meter. noise: rms per sample; skew: lateness of each channel after the one before, which is known.
+
+    common_delay: lateness of the whole meter, which nobody tells. synchronised: false lets it run free, every channel
+    (delays: each) or the whole meter (delays: common) starting anywhere in the nudge's period.
+    """
+
+    range: Annotated[Volts, Positive] = 10.0
+    noise: Annotated[Volts, NotNegative] = 0.0
+    gain_error: Annotated[Fraction, NotNegative] = 0.0
+    offset: Annotated[Volts, NotNegative] = 0.0
+    bits: int | None = Field(None, ge=2, le=32)
+    skew: Annotated[Seconds, NotNegative] = 0.0
+    common_delay: Annotated[Seconds, NotNegative] = 0.0
+    synchronised: bool = True
+    delays: Literal["each", "common"] = "each"
+
+
+class ResistorsSection(Section):
+    """The simulated tunable resistors: continuous, or digital potentiometers once `taps` is given.
+
+    A code c sets R = wiper + end_to_end c / (taps - 1). tolerance: standard deviation of the true end-to-end
+    resistance (or of a continuous element's gain). stuck: a share of the elements, or their branches by name; they
+    keep what they are first given. drift: relative change in 1000 records, its size drawn for each element.
+    """
+
+    taps: int | None = Field(None, ge=2, le=65536)
+    end_to_end: Annotated[Ohms, Positive] | None = None
+    wiper: Annotated[Ohms, Positive] | None = None
+    tolerance: Annotated[Fraction, NotNegative] = 0.0
+    stuck: Annotated[Fraction, Field(ge=0, le=1)] | list[str] = 0.0
+    drift: Annotated[Fraction, NotNegative] = 0.0
+
+    @model_validator(mode="after")
+    def _taps_need_resistances(self) -> ResistorsSection:
+        given = (self.end_to_end is not None, self.wiper is not None)
+        if (self.taps is not None) != all(given) or (self.taps is None and any(given)):
+            raise ValueError(
+                "taps, end_to_end and wiper go together: a potentiometer needs all three, such as 128, 100 kOhm, 75 Ohm"
+            )
+        return self
+
+
+class PartsSection(Section):
+    """The fixed parts. tolerance: standard deviation of a fixed resistor's true conductance from the listed one."""
+
+    tolerance: Annotated[Fraction, NotNegative] = 0.0
+
+
+class NumericBenchFile(BenchFile):
+    """A bench in arithmetic. hardware_seed: what is true of this bench, whatever the run; ideal: all of it off."""
+
+    hardware_seed: int = Field(0, ge=0)
+    ideal: bool = False
+    source: SourceSection = SourceSection()
+    meter: MeterSection = MeterSection()
+    resistors: ResistorsSection = ResistorsSection()
+    parts: PartsSection = PartsSection()
+
+    def as_built(self) -> NumericBenchFile:
+        """Return the file with every departure from the ideal taken out where `ideal` says so."""
+        if not self.ideal:
+            return self
+        return self.model_copy(
+            update={
+                "source": SourceSection(limit=self.source.limit, current_limit=self.source.current_limit),
+                "meter": MeterSection(
+                    range=self.meter.range, synchronised=self.meter.synchronised, delays=self.meter.delays
+                ),
+                "resistors": ResistorsSection(),
+                "parts": PartsSection(),
+            }
+        )
