@@ -67,6 +67,17 @@ class ResistorWiring:
     branches: Indices
 
 
+@dataclass(frozen=True)
+class WiringRow:
+    """One channel as a person would read it off the bench: where it goes, what it does, how far it may go."""
+
+    instrument: str
+    channel: int
+    node: str
+    does: str
+    limits: str
+
+
 class Bench:
     """Instruments wired to a network. A context manager: leaving it makes safe and closes everything."""
 
@@ -123,8 +134,40 @@ class Bench:
             if plus not in known or minus not in known
         ]
 
+    def wiring_table(self) -> list[WiringRow]:
+        """Return every channel with its node, its use and its limits."""
+        rows = [row for wiring in self._sources for row in self._source_rows(wiring)]
+        for wiring in self._meters:
+            meter = wiring.meter
+            for channel, node in enumerate(wiring.nodes):
+                limits = f"{meter.limits.lowest[channel]:g} to {meter.limits.highest[channel]:g} V"
+                rows.append(WiringRow(meter.name, channel, self.network.nodes[node], "reads", limits))
+        return rows
+
+    def _source_rows(self, wiring: SourceWiring) -> list[WiringRow]:
+        rows, limits = [], wiring.source.limits
+        clamped = {} if wiring.clamp is None else dict(zip(wiring.clamp[0], wiring.clamp[1], strict=True))
+        for channel, unit in enumerate(limits.units):
+            named = []
+            for ports, matrix, what in (
+                (self.network.inputs, wiring.from_inputs, "input"),
+                (self.network.outputs, wiring.from_outputs, "nudge"),
+            ):
+                for port in np.flatnonzero(matrix[channel]):
+                    end = ports[port].plus if matrix[channel, port] > 0 else ports[port].minus
+                    named.append((end, f"{what} {port + 1}: {matrix[channel, port]:+g} {unit} a unit"))
+            if channel in clamped:
+                named.append((self.network.nodes[clamped[channel]], "clamp, released unless it nudges"))
+            node, does = named[0] if named else ("-", "unused")
+            rest = wiring.rest[channel]
+            does = f"{does}, at {rest:g} {unit}" if rest and not np.isnan(rest) else does
+            span = f"{limits.lowest[channel]:g} to {limits.highest[channel]:g} {unit}"
+            rows.append(WiringRow(wiring.source.name, channel, node, does, span))
+        return rows
+
     def check_levels(self, levels: Array) -> None:
         """Refuse a data set, (example, input), V or A, with a level beyond what a source may give: LimitError."""
+        self._refuse_gaps(levels)
         for wiring in self._sources:
             values = levels @ wiring.from_inputs.T + np.nan_to_num(wiring.rest)
             for extreme in (values.min(axis=0), values.max(axis=0)):
@@ -155,7 +198,7 @@ class Bench:
         for wiring in self._resistors:
             realised[wiring.branches] = wiring.resistor.program(realised[wiring.branches])
         self.conductances = realised
-        return realised
+        return realised.copy()
 
     def read_back(self) -> Array:
         """Return what the parts hold, S, (tunable,)."""
@@ -180,19 +223,16 @@ class Bench:
         sampling = self.sampling
         periods = n_periods or sampling.periods
         sample_rate = sampling.frequency * sampling.samples_per_period
-        settling = round(sampling.settle * sample_rate)
-        # Whole periods of settling, so that the record starts at phase 0.
-        lead = -(-settling // sampling.samples_per_period)
+        lead = self._settling_periods()
         self._load(drive, periods + lead, sample_rate)
         n_samples = (periods + lead) * sampling.samples_per_period
         timings = [wiring.meter.arm(n_samples, sample_rate) for wiring in self._meters]
-        try:
+        with contextlib.ExitStack() as nudges:
+            for wiring in self._sources:
+                nudges.callback(wiring.source.stop)  # every one of them, also where another's stop fails
             for wiring in self._sources:
                 wiring.source.start()
             records = [wiring.meter.read() for wiring in self._meters]
-        finally:
-            for wiring in self._sources:
-                wiring.source.stop()
         if len({timing.sample_rate for timing in timings}) > 1:
             rates = ", ".join(f"{timing.sample_rate:g} Hz" for timing in timings)
             raise LimitError(f"bench {self.name}: its meters sample at {rates}; choose a rate that all of them have")
@@ -205,7 +245,7 @@ class Bench:
         incomplete record, which would fit quietly and wrongly.
         """
         record = self.measure(drive, n_periods)
-        _refuse_overload(record)
+        _refuse_overload(record, record.volts.shape[1] + self._settling_periods() * self.sampling.samples_per_period)
         read = self.read_nodes
         volts = record.volts[read]
         if drive.nudge is None:
@@ -266,11 +306,26 @@ class Bench:
     ) -> None:
         self.close()
 
+    def _settling_periods(self) -> int:
+        """Return how many periods are dropped: whole ones, so that the record starts at phase 0."""
+        settling = round(self.sampling.settle * self.sampling.frequency * self.sampling.samples_per_period)
+        return -(-settling // self.sampling.samples_per_period)
+
+    def _refuse_gaps(self, levels: Array) -> None:
+        """Raise LimitError for NaN, which a source would take for a wish to release the channel, and infinity."""
+        if not np.isfinite(levels).all():
+            place = tuple(int(i) for i in np.argwhere(~np.isfinite(levels))[0])
+            raise LimitError(
+                f'bench {self.name}, input "{self.network.inputs[place[-1]].name}": a level of {levels[place]} asked. '
+                "Nothing was sent. Look for gaps in the data set, or for a feature that never varies"
+            )
+
     def _load(self, drive: Drive, n_periods: int, sample_rate: float) -> None:
         nudge = drive.nudge
         if nudge is not None and nudge.kind not in self.nudges:
             able = ", ".join(sorted(kind.value for kind in self.nudges))
             raise LimitError(f"bench {self.name} can't nudge by {nudge.kind.value}; it can by {able}")
+        self._refuse_gaps(drive.levels)
         for wiring in self._sources:
             levels = wiring.from_inputs @ drive.levels + wiring.rest
             amplitudes = np.zeros_like(levels)
@@ -323,6 +378,11 @@ def open_bench(settings: BenchSettings, request: BenchRequest | None = None) -> 
     return bench
 
 
+def describe_bench(settings: BenchSettings) -> dict[str, str]:
+    """Say in a few words per topic what a person should know about the bench of a file."""
+    return settings.kind.describe(settings) if isinstance(settings.kind, BenchKind) else {}
+
+
 def _clamp(wiring: SourceWiring, nudge: Nudge, levels: Array, amplitudes: Array) -> None:
     if wiring.clamp is not None and nudge.held is not None:
         channels, nodes, per_volt = wiring.clamp
@@ -330,14 +390,14 @@ def _clamp(wiring: SourceWiring, nudge: Nudge, levels: Array, amplitudes: Array)
         amplitudes[channels] = per_volt @ nudge.amplitudes
 
 
-def _refuse_overload(record: Record) -> None:
+def _refuse_overload(record: Record, n_samples: int) -> None:
+    """Raise OverloadError for flags among the n_samples that were taken, those of the settling time included."""
     for flags, what, remedy in (
         (record.clipped, "at the end of the range", "Lower the drive or widen the range"),
         (record.missing, "missing", "Lower the sample rate or the number of channels"),
     ):
         if flags.any():
             worst = int(flags.argmax())
-            n_samples = record.volts.shape[1]
             raise OverloadError(
                 f"{record.channels[worst]}: {int(flags[worst])} of {n_samples} samples {what}. {remedy}"
             )

@@ -136,7 +136,7 @@ def _exponential(u: Array) -> tuple[Array, Array, Array]:
     inside = np.minimum(u, _LARGEST_EXPONENT)
     beyond = u - inside
     grown = np.expm1(inside)
-    steepness = grown + 1
+    steepness = np.exp(inside)  # not grown + 1, of which nothing is left below -37
     return grown + steepness * beyond, steepness, grown + steepness * (beyond + 0.5 * beyond**2)
 
 

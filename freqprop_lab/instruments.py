@@ -108,11 +108,13 @@ class SourceLimits:
     largest_sample_rate: float = np.inf
 
     def check(self, name: str, levels: Array, amplitudes: Array, waveform: Waveform | None) -> None:
-        """Raise LimitError where level and nudge together leave the range; released channels (NaN) pass."""
-        ends = np.array([0.0, 0.0] if waveform is None else [waveform.lowest, waveform.highest])
-        reached = levels[:, None] + amplitudes[:, None] * ends
-        reached = np.where(np.isnan(reached), 0.0, reached)
-        bad = (reached < self.lowest[:, None]) | (reached > self.highest[:, None])
+        """Raise LimitError where level and nudge together leave the range; released channels (level NaN) pass."""
+        ends = np.zeros(2) if waveform is None else np.array([waveform.lowest, waveform.highest])
+        nudge = np.zeros_like(levels) if waveform is None else amplitudes
+        reached = levels[:, None] + nudge[:, None] * ends
+        # Within, negated: an amplitude of NaN lies neither below nor above anything, and must not pass.
+        within = (reached >= self.lowest[:, None]) & (reached <= self.highest[:, None])
+        bad = ~within & ~np.isnan(levels)[:, None]
         if bad.any():
             channel = int(np.flatnonzero(bad.any(axis=1))[0])
             worst = reached[channel][np.abs(reached[channel]).argmax()]
@@ -204,7 +206,8 @@ class TunableResistor(Instrument):
     def program(self, conductances: Array) -> Array:
         """Set all elements at once (S, (element,)) and return what was really set, as far as the part can tell.
 
-        The nearest value it has is taken; what lies outside `limits` is brought to the nearer end.
+        The nearest value it has is taken; what lies outside `limits` is brought to the nearer end. Raises LimitError
+        for NaN, which has no nearest value, before anything is sent.
         """
 
     @abstractmethod

@@ -97,10 +97,13 @@ def _project(
         mean = volts.mean(axis=-1)
     else:
         late = np.asarray(delays, dtype=np.float64) * sample_rate * cycles_per_sample
+        if late.shape not in {(), volts.shape[-2:-1]} or not np.isfinite(late).all():
+            raise ValueError(f"delays must be one finite number of seconds for each of the {volts.shape[-2]} channels")
         f = waveform.at(np.arange(n_samples) * cycles_per_sample + np.atleast_1d(late)[:, None])
         f_mean, f_square = f.mean(axis=-1), (f**2).sum(axis=-1)
         centred = f - f_mean[:, None]
         power = (centred**2).sum(axis=-1)
+        _refuse_constant(waveform, float(power.min()), n_samples)
         b = (volts * centred).sum(axis=-1) / power
         mean = volts.mean(axis=-1)
     a = mean - b * f_mean
@@ -119,9 +122,13 @@ def _basis(waveform: Waveform, cycles_per_sample: float, n_samples: int) -> tupl
     f = waveform.at(np.arange(n_samples) * cycles_per_sample)
     centred = f - f.mean()
     power = float(centred @ centred)
+    _refuse_constant(waveform, power, n_samples)
+    return f, centred, power, float(f.mean()), float(f @ f)
+
+
+def _refuse_constant(waveform: Waveform, power: float, n_samples: int) -> None:
     if power < 1e-12 * n_samples:
         raise ValueError(f"{waveform.name} is constant at all {n_samples} samples, so b is undefined; sample it faster")
-    return f, centred, power, float(f.mean()), float(f @ f)
 
 
 def _one_period(volts: Array, samples_per_period: float, n_periods: int) -> Array:

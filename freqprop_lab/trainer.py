@@ -72,6 +72,15 @@ class State:
     n_state_lines: int = 0
     n_epoch_lines: int = 0
 
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> State:
+        """Return the state that a checkpoint holds."""
+        arrays, values = checkpoint.arrays, checkpoint.values
+        counts = {name: values[name] for name in ("epoch", "place", "n_state_lines", "n_epoch_lines")}
+        return cls(
+            arrays["wished"], arrays["by_class"], arrays["order"], arrays["errors"], steps=checkpoint.seq_num, **counts
+        )
+
 
 class Trainer:
     """Trains a bench on a task by a rule, and logs it. It owns the bench while it runs; rules stay pure."""
@@ -90,6 +99,7 @@ class Trainer:
         self._volts = bench.scales.volts
         self._levels = task.levels * bench.level_scale
         self._targets = task.targets(state.by_class)
+        self._targets_move = task.target_settings.kind == "class-means" and not task.target_settings.frozen
         self._accuracy: float | None = None
         self._told = self._saved = time.monotonic()
 
@@ -100,8 +110,9 @@ class Trainer:
         return self.bench.read_many(levels * self.bench.level_scale) / self._volts
 
     def score(self) -> Scores:
-        """Judge the network as it is."""
-        return self.task.score(self.state.by_class, self.read)
+        """Judge the network as it is; targets that move with it are measured anew."""
+        by_class = self.task.class_targets(self.read) if self._targets_move else self.state.by_class
+        return self.task.score(by_class, self.read)
 
     def run(self, log: RunFolder, stop: StopRequest, tell: Callable[[Progress], None]) -> None:
         """Train until the last epoch, or until somebody asks to stop (raises Interrupted, a checkpoint written)."""
@@ -176,7 +187,7 @@ class Trainer:
 
     def _begin_epoch(self) -> None:
         task, state = self.task, self.state
-        if task.target_settings.kind == "class-means" and not task.target_settings.frozen:
+        if self._targets_move:
             state.by_class = task.class_targets(self.read)
         self._targets = task.targets(state.by_class)
         state.order = self._order.permutation(task.train) if self.settings.shuffle else task.train.copy()
@@ -281,21 +292,9 @@ class Trainer:
         return Checkpoint(state.steps, arrays | bench_arrays, values | bench_values)
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Take up a checkpoint: conductances are programmed, generators and bench stand where they stood."""
+        """Program a checkpoint's conductances, and put generators and bench where they stood."""
         arrays, values = checkpoint.arrays, checkpoint.values
-        self.state = State(
-            arrays["wished"],
-            arrays["by_class"],
-            arrays["order"],
-            arrays["errors"],
-            values["epoch"],
-            values["place"],
-            checkpoint.seq_num,
-            values["n_state_lines"],
-            values["n_epoch_lines"],
-        )
         self._accuracy = values["accuracy"]
-        self._targets = self.task.targets(self.state.by_class)
         self._order.bit_generator.state = values["generators"]["order"]
         self._rounding.bit_generator.state = values["generators"]["rounding"]
         self.bench.program(arrays["realised"])

@@ -32,7 +32,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Scales:
-    """What a unit of the task is on a bench: volts s_V (V), conductance s_G (S). See PHYSICS in docs/design."""
+    """What a unit of the task is on a bench: volts s_V (V), conductance s_G (S); see docs/physics.md."""
 
     volts: float = 1.0
     siemens: float = 1.0
@@ -75,8 +75,8 @@ class Feedback:
 class Nudge:
     """A waveform times an amplitude per output port, (output,).
 
-    CURRENT, TANGENT: amperes INTO the + end of the port (and out of its - end). CLAMPED: volts about `held`, the port
-    voltages (output,) around which the outputs are held. FEEDBACK: amplitudes are unused, `feedback` rules.
+    CURRENT, TANGENT: amperes INTO the + end of the port (and out of its - end). CLAMPED: volts about `held`, the
+    voltages of all nodes, (node,), about which the outputs are held. FEEDBACK: amplitudes are unused, `feedback` rules.
     """
 
     amplitudes: Array

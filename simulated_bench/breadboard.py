@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,14 +15,35 @@ from simulated_bench.circuit import Circuit, Connection, Following
 _SAME_F = 14  # decimals in which two values of f count as one
 
 
-@dataclass
+@dataclass(frozen=True)
 class Excitation:
-    """What the sources truly put out: level and amplitude of each connection (V or A), NaN level: disconnected."""
+    """What the sources put out on each connection, V or A: gain x converter(levels + f amplitudes) + offset.
+
+    A level of NaN: disconnected. converter: what a DAC of few bits makes of a value; None: the value itself.
+    """
 
     levels: Array
     amplitudes: Array
     waveform: Waveform | None = None
     frequency: float = 0.0
+    gain: Array | float = 1.0
+    offset: Array | float = 0.0
+    converter: Callable[[Array], Array] | None = None
+
+    def values(self, f: Array) -> Array:
+        """Return what is on the connections while the waveform is at the values f, (len(f), connection)."""
+        asked = self.levels + f[:, None] * self.amplitudes
+        return np.asarray(self.gain * (asked if self.converter is None else self.converter(asked)) + self.offset)
+
+    @property
+    def static(self) -> Array:
+        """What is on the connections while f is zero."""
+        return np.asarray(self.values(np.zeros(1))[0])
+
+    @property
+    def nudge(self) -> Array:
+        """What a unit of f adds, where there is no converter."""
+        return np.asarray(self.gain * self.amplitudes)
 
 
 class Breadboard:
@@ -72,38 +93,41 @@ class Breadboard:
         key = live.tobytes()
         if key not in self._circuits:
             connected = [connection for connection, on in zip(self.connections, live, strict=True) if on]
-            self._circuits[key] = Circuit(self.network, connected, self._gauge)
+            # A clamp to ground ties a floating network by itself; a gauge beside it would carry current.
+            tied = any(connection.kind == "voltage" and connection.minus == -1 for connection in connected)
+            self._circuits[key] = Circuit(self.network, connected, None if tied else self._gauge)
             self._circuits[key].program(self._conductances)
         return self._circuits[key], live
 
     def static_and_nudge(self) -> tuple[Array, Array]:
         """Return the node voltages of the levels, and those per unit of f, of a linear network, (node,) each."""
         circuit, live = self.circuit(self.excitation.levels)
-        amplitudes = self.excitation.amplitudes[live]
-        static = circuit.operating_point(self.excitation.levels[live])
+        amplitudes = self.excitation.nudge[live]
+        static = circuit.operating_point(self.excitation.static[live])
         return static, circuit.operating_point(amplitudes) if amplitudes.any() else np.zeros_like(static)
 
     def tangent(self) -> tuple[Array, Array]:
         """Return the node voltages of the levels, and their derivative along the amplitudes, (node,) each."""
         circuit, live = self.circuit(self.excitation.levels)
-        levels = self.excitation.levels[live]
+        levels = self.excitation.static[live]
         static = circuit.operating_point(levels, self._start)
-        return static, circuit.tangent(static, levels, self.excitation.amplitudes[live])
+        return static, circuit.tangent(static, levels, self.excitation.nudge[live])
 
     def volts(self, f: Array) -> Array:
         """Return the node voltages, (len(f), node), while the nudge's waveform is at the values f."""
-        if self.network.is_linear and self.feedback is None:
+        linear = self.network.is_linear and self.feedback is None
+        if linear and self.excitation.converter is None:
             static, nudge = self.static_and_nudge()
             return static + f[:, None] * nudge
         circuit, live = self.circuit(self.excitation.levels)
-        levels, amplitudes = self.excitation.levels[live], self.excitation.amplitudes[live]
-        rest = circuit.operating_point(levels, self._start)
-        self._start = rest
         # A quasi-static network answers to f alone: equal values of f need one equilibrium.
         distinct, which = np.unique(np.round(f, _SAME_F), return_inverse=True)
+        values = self.excitation.values(distinct)[:, live]
+        if linear:
+            return np.asarray(circuit.operating_point(values)[which])
+        self._start = circuit.operating_point(self.excitation.static[live], self._start)
         following = None if self.feedback is None else Following(distinct, self.feedback)
-        found = circuit.operating_point(levels + distinct[:, None] * amplitudes, rest, following)
-        return np.asarray(found[which])
+        return np.asarray(circuit.operating_point(values, self._start, following)[which])
 
 
 def with_tolerance(network: Network, tolerance: float, rng: np.random.Generator) -> Network:

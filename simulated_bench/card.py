@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -47,6 +49,7 @@ class SimulatedSource(Source):
         self._offset = settings.offset * rng.standard_normal(self.n_channels) * np.array([u == "V" for u in units])
         self._bits = settings.bits
         self.exact = not (settings.gain_error or settings.offset or settings.bits)
+        self.affine = settings.bits is None
         self._loaded: Excitation | None = None
         self._open = True
 
@@ -67,7 +70,9 @@ class SimulatedSource(Source):
         if not self._open:
             raise ConnectionLostError(f'source "{self.name}" is closed; open the bench again')
         self.limits.check(self.name, levels, amplitudes, waveform)
-        self._loaded = Excitation(self._put_out(levels), amplitudes * self._gain, waveform, frequency)
+        nudge = np.zeros(self.n_channels) if waveform is None else amplitudes
+        converter = None if self._bits is None else self._convert
+        self._loaded = Excitation(levels.copy(), nudge.copy(), waveform, frequency, self._gain, self._offset, converter)
         return Timing(sample_rate, round(n_periods * sample_rate / frequency))
 
     def start(self) -> None:
@@ -79,7 +84,7 @@ class SimulatedSource(Source):
     def stop(self) -> None:
         """End the nudge; the levels stay."""
         now = self._board.excitation
-        self._board.excitation = Excitation(now.levels, np.zeros_like(now.amplitudes))
+        self._board.excitation = replace(now, amplitudes=np.zeros_like(now.amplitudes), waveform=None)
 
     def make_safe(self) -> None:
         """Bring every channel to zero, and those that hold outputs off."""
@@ -93,12 +98,8 @@ class SimulatedSource(Source):
         self.make_safe()
         self._open = False
 
-    def _put_out(self, levels: Array) -> Array:
-        values = levels * self._gain + self._offset
-        if self._bits:
-            step = (self.limits.highest - self.limits.lowest) / (2**self._bits - 1)
-            values = np.round(values / step) * step
-        return np.asarray(values)
+    def _convert(self, values: Array) -> Array:
+        return _quantised(values, self.limits.highest, self._bits or 32)
 
 
 class SimulatedMeter(Meter):
@@ -145,7 +146,7 @@ class SimulatedMeter(Meter):
         """Get ready; any rate is met exactly."""
         if not self._open:
             raise ConnectionLostError(f'meter "{self.name}" is closed; open the bench again')
-        if n_samples < 1 or not 0 < sample_rate <= self.limits.largest_sample_rate:
+        if n_samples < 1 or not 0 < sample_rate <= self.limits.largest_sample_rate or np.isinf(sample_rate):
             raise LimitError(
                 f'meter "{self.name}": {n_samples} samples at {sample_rate:g} Hz asked; it takes at least 1, at up to '
                 f"{self.limits.largest_sample_rate:g} Hz"
@@ -163,14 +164,15 @@ class SimulatedMeter(Meter):
         seen = true * self._gain[:, None] + self._offset[:, None]
         if self._noise:
             seen = seen + self._noise * self.noise.standard_normal(seen.shape)
+        highest = self._range
         if self._bits:
-            step = 2 * self._range / 2**self._bits
-            seen = np.round(seen / step) * step
-        end = np.abs(seen) >= self._range
+            seen = _quantised(seen, self._range, self._bits)
+            highest *= 1 - 2.0 ** (1 - self._bits)
+        end = (seen >= highest) | (seen <= -self._range)
         return Record(
             np.minimum(np.maximum(seen, -self._range), self._range),
             timing.sample_rate,
-            self._skews,
+            self._skews.copy(),
             end.sum(axis=1).astype(np.float64),
             np.zeros(self.n_channels),
         )
@@ -194,8 +196,18 @@ class SimulatedMeter(Meter):
         if not self._delays.any():
             return self._board.volts(waveform.at(phase))[:, self._nodes].T
         f = waveform.at(phase + now.frequency * self._delays[:, None])
-        if self._board.network.is_linear and self._board.feedback is None:
+        if self._board.network.is_linear and self._board.feedback is None and now.converter is None:
             static, nudge = self._board.static_and_nudge()
             return np.asarray(static[self._nodes, None] + f * nudge[self._nodes, None])
         volts = self._board.volts(f.ravel()).reshape(*f.shape, -1)
         return np.stack([volts[channel, :, node] for channel, node in enumerate(self._nodes)])
+
+
+def _quantised(values: Array, highest: Array | float, bits: int) -> Array:
+    """Return what a converter of so many bits makes of values: two's complement, zero among its 2^bits codes.
+
+    The highest code lies one step below the range's end.
+    """
+    half = 2 ** (bits - 1)
+    step = highest / half
+    return np.asarray(np.clip(np.round(values / step), -half, half - 1) * step)

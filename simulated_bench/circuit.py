@@ -21,13 +21,16 @@ from scipy.linalg import lapack
 
 from freqprop_lab.elements import Element
 from freqprop_lab.names import shown
-from freqprop_lab.network import Network
+from freqprop_lab.network import GROUND, Network
 from freqprop_lab.values import Array, Feedback
 
 _MOST_ITERATIONS = 200
 _MOST_HALVINGS = 30
-_RESIDUAL = 1e-12  # of the largest current
+_RESIDUAL = 1e-13  # of the currents at a node
 _ROUNDING = 1e-14  # a Newton step this small, of the largest voltage, changes nothing any more
+_LAST_BIT = 4 * float(np.finfo(float).eps)
+_HOLD = 1 + 1e-15
+_NOTHING = 1e-100  # V or A: where all is zero, nothing is small by comparison
 _FREE_CHANGE = 2.0  # n Vt: a junction may change by this much before a step is shortened
 
 
@@ -72,7 +75,7 @@ class Circuit:
     def __init__(self, network: Network, connections: Sequence[Connection], gauge: int | None = None) -> None:
         self.network = network
         n_nodes = len(network.nodes)
-        self._S, self._D, self._roots = _eliminate(n_nodes, connections, gauge)
+        self._S, self._D, self._roots = _eliminate(network.nodes, connections, gauge)
         self._S_T = np.ascontiguousarray(self._S.T)
         injected = np.zeros((n_nodes, len(connections)))
         for number, connection in enumerate(connections):
@@ -84,6 +87,7 @@ class Circuit:
         plus, minus = network.output_ends
         self._outputs = np.array([_ends(n_nodes, p, m) for p, m in zip(plus, minus, strict=True)]).reshape(-1, n_nodes)
         self._factor: Array | None = None
+        self._refuse_floating()
         rows, columns = np.nonzero(self._P)
         self._scatter = _Scatter(self._P, rows, columns)
         self.program(network.own_conductances)
@@ -140,7 +144,7 @@ class Circuit:
         if self._factor is None:
             self._factor, info = lapack.dpotrf(self._scatter.stiffness(self._g), lower=1, overwrite_a=1)
             if info != 0:
-                raise CircuitError(self._singular(info - 1))
+                raise CircuitError(self._singular(np.arange(self.n_free) == info - 1))
         solution, _ = lapack.dpotrs(self._factor, rhs.T, lower=1)
         return np.asarray(solution.T)
 
@@ -150,14 +154,19 @@ class Circuit:
         linear = self._scatter.stiffness(self._g)
         offsets = [sources @ group.W.T for group in self._junctions]
         previous = np.full(len(u), np.inf)
+        arrived = np.zeros(len(u), dtype=bool)
         for _ in range(_MOST_ITERATIONS):
             imbalance, scale = self._imbalance(u, sources, following, push, offsets)
             jacobian = self._jacobian(linear, u, sources, offsets, following)
             step = _solved(jacobian, -imbalance, self._free_names())
             size = np.abs(step).max(axis=1, initial=0.0)
             voltage = np.abs(u).max(axis=1, initial=0.0) + np.abs(sources).max(axis=1, initial=0.0)
-            settled = (size <= _ROUNDING * voltage) | (size >= 0.5 * previous)
-            if np.all(settled & (np.abs(imbalance).max(axis=1, initial=0.0) <= _RESIDUAL * scale)):
+            settled = (size <= _ROUNDING * voltage + _NOTHING) | (size >= 0.5 * previous)
+            # The last bit of a voltage, times the conductances at a node, is a current that nothing can remove.
+            last_bit = _LAST_BIT * voltage[:, None] * np.abs(np.diagonal(jacobian, axis1=1, axis2=2))
+            balanced = (np.abs(imbalance) <= _RESIDUAL * scale + last_bit + _NOTHING).all(axis=1)
+            arrived |= settled & balanced  # for good: among many, the noise of one or another is always up
+            if arrived.all():
                 return u
             previous = size
             u = u + self._shortened(u, step, imbalance, sources, following, push, offsets)
@@ -176,19 +185,19 @@ class Circuit:
         push: Array | None = None,
         offsets: Sequence[Array] | None = None,
     ) -> tuple[Array, Array]:
-        """Return the current that leaves each free node too much, A, (batch, free), and the largest, (batch,)."""
+        """Return the current that leaves each free node too much, and the sum of all there, A, (batch, free) each."""
         pushed = self._push(sources) if push is None else push
         through = (u @ self._P.T) * self._g
         out = through @ self._P - pushed
-        scale = np.abs(through).max(axis=1, initial=0.0) + np.abs(pushed).max(axis=1, initial=0.0)
+        scale = np.abs(through) @ np.abs(self._P) + np.abs(pushed)
         for number, group in enumerate(self._junctions):
             across = u @ group.Q.T + (sources @ group.W.T if offsets is None else offsets[number])
             current = group.element.current(group.theta, across)
             out = out + current @ group.Q
-            scale = np.maximum(scale, np.abs(current).max(axis=1, initial=0.0))
+            scale += np.abs(current) @ np.abs(group.Q)
         if following is not None:
             out = out + self._followed(u, sources, following)[0]
-        return out, np.maximum(scale, np.finfo(float).tiny)
+        return out, scale
 
     def _followed(self, u: Array, sources: Array, following: Following) -> tuple[Array, Array]:
         """Return strength f g(v) as it leaves the free nodes, (batch, free), and its derivative by them."""
@@ -209,6 +218,10 @@ class Circuit:
             K += group.Q.T @ (slope[:, :, None] * group.Q)
         if following is not None:
             K += self._followed(u, sources, following)[1]
+        # An iterate may stand so far up an exponential that rounding hides all other branches at its two nodes, and K
+        # is singular: their common voltage is held until it has come down.
+        diagonal = np.einsum("bii->bi", K)
+        diagonal *= _HOLD
         return K
 
     def _shortened(
@@ -224,11 +237,16 @@ class Circuit:
         """Shorten a Newton step where a junction would run up its exponential, or the energy would rise again."""
         fraction = np.ones(len(u))
         for group, offset in zip(self._junctions, offsets, strict=True):
-            width = group.theta[1]
-            change = np.abs(step @ group.Q.T) / width
-            conducting = np.abs(u @ group.Q.T + offset + step @ group.Q.T) > width
-            allowed = np.where(conducting & (change > _FREE_CHANGE), np.log1p(change) / np.maximum(change, 1e-300), 1.0)
-            fraction = np.minimum(fraction, allowed.min(axis=1, initial=1.0))
+            across, change = u @ group.Q.T + offset, step @ group.Q.T
+            # Only a junction that gets steeper runs away; one that closes, or is still reverse biased, may go at once.
+            steeper = group.element.slope(group.theta, across + change) > group.element.slope(group.theta, across)
+            here = np.where(change < 0, -across, across) / group.theta[1]
+            ahead = np.abs(change) / group.theta[1]
+            open_now = np.maximum(here, 0.0)
+            beyond = np.maximum(here + ahead - open_now, 0.0)
+            runs = steeper & (beyond > _FREE_CHANGE)
+            allowed = np.where(runs, open_now + np.log1p(beyond) - here, 1.0) / np.where(runs, ahead, 1.0)
+            fraction = np.minimum(fraction, allowed.min(axis=1))
         descent = (imbalance * step).sum(axis=1)
         for _ in range(_MOST_HALVINGS):
             there, _ = self._imbalance(u + fraction[:, None] * step, sources, following, push, offsets)
@@ -283,8 +301,21 @@ class Circuit:
     def _free_names(self) -> list[str]:
         return [self.network.nodes[root] for root in self._roots]
 
-    def _singular(self, pivot: int) -> str:
-        nodes = np.flatnonzero(self._S[:, pivot])
+    def _refuse_floating(self) -> None:
+        """Raise where no branch leads on to a fixed voltage: rounding would hide the singular matrix."""
+        rows = np.abs(np.concatenate([self._P, *(group.Q for group in self._junctions)]))
+        joined = rows.T @ rows > 0
+        held = rows[rows.sum(axis=1) == 1].any(axis=0)  # a branch with one free end
+        for _ in range(self.n_free):
+            further = held | joined[:, held].any(axis=1)
+            if (further == held).all():
+                break
+            held = further
+        if not held.all():
+            raise CircuitError(self._singular(~held))
+
+    def _singular(self, free: NDArray[np.bool_]) -> str:
+        nodes = np.flatnonzero(self._S[:, free].any(axis=1))
         return (
             f"node {shown([self.network.nodes[i] for i in nodes])} lies in a part with no path to ground or to a "
             "driven node; add a branch, or drive it"
@@ -320,13 +351,13 @@ class _Scatter:
 
 
 def _eliminate(
-    n_nodes: int, connections: Sequence[Connection], gauge: int | None
+    names: Sequence[str], connections: Sequence[Connection], gauge: int | None
 ) -> tuple[Array, Array, NDArray[np.intp]]:
     """Tie nodes that stiff voltages hold together: v = S u + D x. Returns S, D and the root node of each free u.
 
     Raises CircuitError for a loop of stiff voltages, which nothing determines or nothing obeys.
     """
-    n_sources = len(connections)
+    n_nodes, n_sources = len(names), len(connections)
     ties: dict[int, list[tuple[int, Array]]] = {node: [] for node in range(-1, n_nodes)}
     if gauge is not None:
         ties[-1].append((gauge, np.zeros(n_sources)))
@@ -352,7 +383,8 @@ def _eliminate(
                     root_of[other], D[other] = node, D[here] + rise
                     frontier.append(other)
                 elif not np.array_equal(D[other], D[here] + rise):
-                    raise CircuitError(f"the stiff sources at node number {other} form a loop; give one a resistance")
+                    looped = shown([(*names, GROUND)[node] for node in (here, other)])
+                    raise CircuitError(f"the stiff sources at {looped} form a loop; give one of them a resistance")
     S = (root_of[:n_nodes, None] == np.array(roots, dtype=int)).astype(np.float64)
     return S, D[:n_nodes], np.array(roots, dtype=np.intp)
 

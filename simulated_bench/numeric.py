@@ -21,7 +21,7 @@ from freqprop_lab.config import (
 from freqprop_lab.names import nearest
 from freqprop_lab.network import Network, NetworkError
 from freqprop_lab.streams import random_streams
-from freqprop_lab.values import Array, BlockPlan, BlockResult, Drive, NudgeKind, Record, Response
+from freqprop_lab.values import Array, BlockPlan, BlockResult, Drive, Nudge, NudgeKind, Record, Response
 from simulated_bench.breadboard import Breadboard, with_tolerance
 from simulated_bench.card import SimulatedMeter, SimulatedSource
 from simulated_bench.circuit import CircuitError
@@ -85,6 +85,8 @@ class NumericBench(Bench):
             raise NetworkError(f"bench {self.name}: {error}") from None
         finally:
             self._source.stop()
+        if not tangent and self._may_overload(np.abs(a) + np.abs(b)):
+            return super().respond(drive, n_periods)
         return Response(a, b, np.zeros((len(a), 2, 2)))
 
     def read_many(self, levels: Array) -> Array:
@@ -93,7 +95,8 @@ class NumericBench(Bench):
             return super().read_many(levels)
         values = levels @ self._wiring.from_inputs.T + self._wiring.rest
         circuit, live = self.breadboard.circuit(values[0])
-        return self.network.read_outputs(circuit.operating_point(values[:, live]))
+        volts = circuit.operating_point(values[:, live])
+        return super().read_many(levels) if self._may_overload(np.abs(volts)) else self.network.read_outputs(volts)
 
     def can_run(self, plan: BlockPlan) -> bool:
         """Take freq-prop steps of a linear network with the squared cost, where no part departs from the ideal."""
@@ -125,6 +128,9 @@ class NumericBench(Bench):
                 full = wiring.from_outputs @ nudge
                 self._source.limits.check(self._source.name, all_levels[example], full, plan.waveform)
             b = circuit.operating_point(amplitudes)
+            if self._may_overload(np.abs(a) + np.abs(b)):
+                self.breadboard.conductances = wished
+                super().respond(Drive(plan.levels[example], Nudge(nudge, plan.waveform)))
             delta = -plan.alpha * network.across_tunable(a) * network.across_tunable(b)
             wished = np.minimum(np.maximum(wished + delta, plan.lowest), plan.highest)
         return BlockResult(wished, self.program(wished), outputs, Response(a, b, np.zeros((len(a), 2, 2))))
@@ -149,9 +155,19 @@ class NumericBench(Bench):
         if state["held"] is not None:
             self.conductances = state["held"]
 
+    def _may_overload(self, largest: Array) -> bool:
+        """Say whether voltages of this size, V, may reach the end of the meter's range: samples must tell then."""
+        return bool((largest >= self._meter.limits.highest).any())
+
     def _has_closed_form(self, drive: Drive) -> bool:
         followed = drive.nudge is not None and drive.nudge.kind is NudgeKind.FEEDBACK
-        exact = self._meter.exact and self._meter.punctual and not self._elements.drifts
+        exact = (
+            self.synchronised
+            and self._source.affine
+            and self._meter.exact
+            and self._meter.punctual
+            and not self._elements.drifts
+        )
         return exact and self.network.is_linear and not followed
 
 
@@ -166,7 +182,12 @@ class NumericKind(BenchKind):
         if not isinstance(model, NumericBenchFile):
             raise FileError(where.path, "is not the file of a numeric bench", 1)
         streams = random_streams(request.seed)
-        section = model.network if request.network is None else parse_network(request.network)
+        section = model.network
+        if request.network is not None:
+            if section.kind == "csv":
+                message = "this bench's network stands in a table; leave the section network out of the experiment"
+                raise FileError(where.path, message, where.line(("network",)))
+            section = parse_network(request.network)
         if request.nodes is not None or request.edges is not None:
             if not isinstance(section, BarabasiAlbertSection):
                 raise FileError(

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from freqprop_lab.instruments import Ability, ConnectionLostError, Identity, ResistorLimits, TunableResistor
+from freqprop_lab.instruments import (
+    Ability,
+    ConnectionLostError,
+    Identity,
+    LimitError,
+    ResistorLimits,
+    TunableResistor,
+)
 from freqprop_lab.values import Array
 from simulated_bench.breadboard import Breadboard
 from simulated_bench.settings import ResistorsSection
@@ -53,6 +60,12 @@ class SimulatedResistors(TunableResistor):
         """Set the nearest value that each has."""
         if not self._open:
             raise ConnectionLostError(f'tunable resistors "{self.name}" are closed; open the bench again')
+        if np.isnan(conductances).any():
+            element = int(np.isnan(conductances).argmax())
+            raise LimitError(
+                f'tunable resistors "{self.name}", element {element}: nan S asked. Nothing was sent. '
+                "Look at the update that led there; a smaller alpha or gamma may help"
+            )
         self._held = self._nearest(conductances)
         true = self._truth(self._held)
         if self._true is not None:

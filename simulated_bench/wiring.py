@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from freqprop_lab.network import GROUND, Network
+from freqprop_lab.network import GROUND, Network, NetworkError
 from freqprop_lab.values import Array
 from simulated_bench.circuit import Connection
 from simulated_bench.settings import NumericBenchFile
@@ -46,12 +47,14 @@ class _Channels:
 
 
 def wire(network: Network, model: NumericBenchFile) -> Wires:
-    """Wire every input and output port as the bench file says, and a releasable clamp to every output node."""
+    """Wire every input and output port as the bench file says, and a releasable clamp to every output node.
+
+    Raises NetworkError where currents reach ground and nothing else does.
+    """
     laid = _Channels()
     _wire_inputs(laid, network, model)
     _wire_nudges(laid, network, model)
-    grounded = {end for branch in network.branches for end in (branch.plus, branch.minus)} & {GROUND}
-    anchored = bool(grounded) or any(connection.minus == -1 for connection in laid.connections)
+    anchored = _is_anchored(laid.connections, network)
     _wire_clamps(laid, network)
     n_channels = len(laid.connections)
     from_inputs, from_outputs = (
@@ -70,6 +73,20 @@ def wire(network: Network, model: NumericBenchFile) -> Wires:
     rest = np.array(laid.rest)
     gauge = None if anchored else 0
     return Wires(laid.connections, from_inputs, from_outputs, rest, (channels, nodes, per_volt), gauge)
+
+
+def _is_anchored(connections: Sequence[Connection], network: Network) -> bool:
+    """Say whether anything ties the network to ground; a current source there does not, and has no way back."""
+    if any(GROUND in (branch.plus, branch.minus) for branch in network.branches):
+        return True
+    to_ground = {connection.kind for connection in connections if connection.minus == -1}
+    if to_ground == {"current"}:
+        raise NetworkError(
+            "currents from ground-referred sources enter, but no branch and no voltage ties the network to ground, so "
+            "its voltages are undefined. Add a branch to ground, drive the inputs by voltage, or make every port a "
+            "pair and use ports: floating"
+        )
+    return bool(to_ground)
 
 
 def _wire_inputs(laid: _Channels, network: Network, model: NumericBenchFile) -> None:

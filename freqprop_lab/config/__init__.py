@@ -24,6 +24,7 @@ from freqprop_lab.config._network_section import (
     NetworkSection,
     build_network,
     parse_network,
+    quote_hint,
     read_branches,
 )
 from freqprop_lab.config._schema import Section, validate
@@ -61,6 +62,7 @@ __all__ = [
     "parse_network",
     "parse_quantity",
     "parse_yaml",
+    "quote_hint",
     "read_bench_file",
     "read_branches",
     "read_experiment_file",

@@ -11,10 +11,16 @@ from pydantic import Field, model_validator
 
 from freqprop_lab.config import _plugins
 from freqprop_lab.config._network_section import BarabasiAlbertSection, NetworkSection
-from freqprop_lab.config._schema import Section, validate
+from freqprop_lab.config._schema import Section, fault, validate
 from freqprop_lab.config._text import Document, FileError, read_yaml
 from freqprop_lab.config._units import Hertz, Ohms, Seconds, Siemens, Volts
+from freqprop_lab.names import cut, shown
 from freqprop_lab.values import Scales
+
+_MOST_SAMPLES = 10_000_000
+
+
+Name = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[\w .-]+$")]
 
 
 class ScalesSection(Section):
@@ -36,6 +42,17 @@ class SamplingSection(Section):
     periods: int = Field(5, ge=1, le=100_000)
     settle: Annotated[Seconds, Field(ge=0)] = 0.0
 
+    @model_validator(mode="after")
+    def _fits_in_memory(self) -> SamplingSection:
+        n_samples = (self.periods + self.settle * self.frequency) * self.samples_per_period
+        if n_samples > _MOST_SAMPLES:
+            message = (
+                f"a record has {n_samples:.3g} samples a channel, settling included; at most {_MOST_SAMPLES} are "
+                "taken. Lower periods, samples_per_period or settle"
+            )
+            raise fault(message, "settle" if self.settle * self.frequency > self.periods else "periods")
+        return self
+
 
 class _Ends(Section):
     resistance: Annotated[Ohms, Field(gt=0)] | None = None
@@ -44,9 +61,9 @@ class _Ends(Section):
     def _resistance_where_needed(self) -> _Ends:
         source = getattr(self, "source", None)
         if source == "resistor" and self.resistance is None:
-            raise ValueError('source "resistor" needs the field "resistance", such as 1 kOhm')
+            raise fault('"resistor" needs the field "resistance" beside it, such as 1 kOhm', "source")
         if source != "resistor" and self.resistance is not None:
-            raise ValueError(f'resistance goes with source "resistor", not with "{source}"')
+            raise fault(f'it goes with source "resistor", not with "{source}"', "resistance")
         return self
 
 
@@ -66,7 +83,7 @@ class BenchFile(Section):
     """The fields that every bench file has."""
 
     bench: str = "numeric"
-    name: str = "bench"
+    name: Name = "bench"
     scales: ScalesSection = ScalesSection()
     common_mode: Volts = 0.0
     ports: Literal["referred", "floating"] = "referred"
@@ -78,7 +95,7 @@ class BenchFile(Section):
     @model_validator(mode="after")
     def _floating_has_no_common_mode(self) -> BenchFile:
         if self.ports == "floating" and self.common_mode:
-            raise ValueError("floating ports have no common mode; leave common_mode out")
+            raise fault("floating ports have no common mode; leave common_mode out", "common_mode")
         return self
 
 
@@ -114,6 +131,11 @@ class BenchSettings:
     kind: HasModel = field(repr=False)
 
 
+def bench_kinds() -> list[str]:
+    """List the kinds of bench that are installed."""
+    return _plugins.names(_plugins.BENCHES)
+
+
 def read_bench_file(path: Path) -> BenchSettings:
     """Read and check a bench file. Raises FileError."""
     return check_bench(read_yaml(path), path.parent)
@@ -122,10 +144,14 @@ def read_bench_file(path: Path) -> BenchSettings:
 def check_bench(document: Document, folder: Path) -> BenchSettings:
     """Check a bench document with the model that its kind brings."""
     name = document.data.get("bench", "numeric")
+    line = document.line(("bench",))
+    field = ".".join(str(part) for part in (*document.section_of, "bench"))
     if not isinstance(name, str):
-        raise FileError(document.path, f'"bench" is {name!r}; the kind of bench is wanted', document.line(("bench",)))
+        known = shown(bench_kinds())
+        message = f'field "{field}" is {cut(repr(name))}; the kind of bench is wanted. Installed: {known}'
+        raise FileError(document.path, message, line)
     try:
         kind = _plugins.load(_plugins.BENCHES, name)
     except _plugins.PluginError as error:
-        raise FileError(document.path, f'field "bench": {error}', document.line(("bench",))) from None
+        raise FileError(document.path, f'field "{field}": {error}', line) from None
     return BenchSettings(document, validate(document, kind.model), folder, kind)

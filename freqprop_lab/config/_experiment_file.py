@@ -7,20 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
-from freqprop_lab.config._bench_file import BenchSettings, check_bench, read_bench_file
-from freqprop_lab.config._network_section import NetworkSection
-from freqprop_lab.config._schema import Section, validate
-from freqprop_lab.config._text import Document, parse_yaml, read_yaml
+from freqprop_lab.config._bench_file import BenchSettings, Name, bench_kinds, check_bench, read_bench_file
+from freqprop_lab.config._network_section import NetworkSection, printable
+from freqprop_lab.config._schema import Section, fault, validate
+from freqprop_lab.config._text import Document, FileError, parse_yaml, read_yaml
 from freqprop_lab.config._units import Number
+from freqprop_lab.names import cut, nearest, shown
 
 Range = Annotated[list[Number], Field(min_length=2, max_length=2)]
+FileName = Annotated[str, Field(min_length=1), AfterValidator(printable)]
+Names = Annotated[list[str], Field(min_length=1)]
 
 
-def _rising(name: str, pair: list[float]) -> None:
+def _rising(pair: list[float], *inside: str) -> None:
     if pair[0] >= pair[1]:
-        raise ValueError(f"{name} is {pair}; the first must be the lower. Are they swapped?")
+        raise fault(f"{pair[0]:g} is not below {pair[1]:g}; the first must be the lower. Are they swapped?", *inside)
 
 
 class EncodingSection(Section):
@@ -49,18 +52,40 @@ class TargetsSection(Section):
     @model_validator(mode="after")
     def _codes_go_with_their_kind(self) -> TargetsSection:
         if (self.kind == "codes") != (self.codes is not None):
-            raise ValueError('targets of the kind "codes" need the field "codes", and only they')
+            message = 'targets of the kind "codes" need the field "codes", and only they'
+            raise fault(message, "kind" if self.codes is None else "codes")
         if self.kind in ("one-hot", "values"):
-            _rising("low, high", [self.low, self.high])
-        if self.codes is not None and len({len(code) for code in self.codes.values()}) != 1:
-            raise ValueError("all codes must have the same number of outputs, at least one")
+            _rising([self.low, self.high], "low" if "low" in self.model_fields_set else "high")
+        if self.codes is not None:
+            _check_codes(self.codes)
         return self
+
+
+def _check_codes(codes: Mapping[str, list[float]]) -> None:
+    """Refuse codes that no output could show, or that can't be told apart."""
+    if not codes:
+        raise fault("each class needs its code, such as setosa: [1, -1]", "codes")
+    first, n_outputs = next((name, len(code)) for name, code in codes.items())
+    named: dict[tuple[float, ...], str] = {}
+    for name, code in codes.items():
+        if len(code) != n_outputs or not code:
+            message = f'it has {len(code)} values, "{first}" has {n_outputs}; all codes have one for each output'
+            raise fault(message, "codes", name)
+        other = named.setdefault(tuple(code), name)
+        if other != name:
+            raise fault(f'"{other}" has the same code, {code}; then no answer can tell the two apart', "codes", name)
 
 
 class SplitSection(Section):
     """How many examples train; the rest test. A fraction up to 1, or a count from 2 on; equal shares of each class."""
 
     train: Annotated[Number, Field(gt=0)] = 0.5
+
+    @model_validator(mode="after")
+    def _share_or_count(self) -> SplitSection:
+        if self.train > 1 and not self.train.is_integer():
+            raise fault(f"{self.train:g} is neither a share up to 1 nor a whole number of examples", "train")
+        return self
 
 
 class _Task(Section):
@@ -70,6 +95,17 @@ class _Task(Section):
     temperature: Annotated[Number, Field(gt=0)] = 0.2
     readout: Literal["nearest-target", "nearest-training-mean", "argmax"] = "nearest-target"
     split: SplitSection = SplitSection()
+
+    @model_validator(mode="after")
+    def _answers_can_be_read(self) -> _Task:
+        codes = self.targets.codes
+        if self.readout == "argmax" and codes and len(next(iter(codes.values()))) != len(codes):
+            message = "argmax answers with the number of the largest output, so it needs as many outputs as classes"
+            raise fault(f"{message}; these codes have another number. Choose nearest-target", "readout")
+        if self.targets.kind == "values" and getattr(self, "predict", "class") != "value":
+            message = 'the kind "values" is for a csv task with predict: value'
+            raise fault(f"{message}; for classes there are class-means, one-hot, codes", "targets", "kind")
+        return self
 
 
 class IrisTask(_Task):
@@ -85,21 +121,37 @@ class XorTask(_Task):
     split: SplitSection = SplitSection(train=1.0)
 
 
+def _one_or_more(columns: Any) -> Any:
+    if not isinstance(columns, str | list):
+        raise ValueError("the name of a column is wanted, or a list of names")
+    return columns
+
+
 class CsvTask(_Task):
     """Any table: a header, one row an example. target: the column (or columns) that is wanted."""
 
     kind: Literal["csv"]
-    file: str
-    target: str | list[str]
-    features: list[str] | None = None
+    file: FileName
+    target: Annotated[str | Names, BeforeValidator(_one_or_more)]
+    features: Names | None = None
     predict: Literal["class", "value"] = "class"
 
     @model_validator(mode="after")
     def _values_have_values(self) -> CsvTask:
-        if (self.predict == "value") != (self.targets.kind == "values"):
-            raise ValueError('predict "value" goes with targets of the kind "values", predict "class" with the others')
+        for name, columns in (("target", self.target), ("features", self.features)):
+            for number, column in enumerate(columns if isinstance(columns, list) else ()):
+                if columns is not None and column in columns[:number]:
+                    raise fault(f'column "{column}" is listed twice', name, number)
+        wanted = [self.target] if isinstance(self.target, str) else self.target
+        for number, column in enumerate(self.features or ()):
+            if column in wanted:
+                raise fault(f'column "{column}" is the target; it can\'t be a feature too', "features", number)
+        if self.predict == "class" and len(wanted) > 1:
+            raise fault(f"a class stands in one column, not in {len(wanted)}; or is predict: value meant?", "target")
+        if self.predict == "value" and self.targets.kind != "values":
+            raise fault('"value" goes with targets: {kind: values}', "predict")
         if self.predict == "value" and self.cost == "cross-entropy":
-            raise ValueError('cost "cross-entropy" is for classes; predict "value" takes squared')
+            raise fault("cross-entropy is for classes; with predict: value take squared", "cost")
         return self
 
 
@@ -132,21 +184,28 @@ class ConductanceSettings(Section):
 
     @model_validator(mode="after")
     def _positive_and_rising(self) -> ConductanceSettings:
-        _rising("bounds", self.bounds)
+        _rising(self.bounds, "bounds")
         if self.bounds[0] <= 0:
-            raise ValueError(f"bounds are {self.bounds}; a conductance is above 0")
+            raise fault(f"{self.bounds[0]:g} is no bound; a conductance is above 0", "bounds", 0)
         if self.start is not None:
-            _rising("start", self.start)
-            if not self.bounds[0] <= self.start[0] < self.start[1] <= self.bounds[1]:
-                raise ValueError(f"start {self.start} leaves the bounds {self.bounds}")
+            _rising(self.start, "start")
+            for number, end in enumerate(self.start):
+                if not self.bounds[0] <= end <= self.bounds[1]:
+                    raise fault(f"{end:g} lies outside the bounds, {self.bounds}", "start", number)
         return self
+
+
+def _name_or_section(bench: Any) -> Any:
+    if not isinstance(bench, str | dict | None):
+        raise ValueError("the name of a bench file is wanted, or a section with a bench's fields")
+    return bench if bench is None or isinstance(bench, dict) else printable(bench)
 
 
 class ExperimentFile(Section):
     """An experiment: everything but the bench, which it may name or hold."""
 
-    name: Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[\w .-]+$")] = "experiment"
-    bench: str | dict[str, Any] | None = None
+    name: Name = "experiment"
+    bench: Annotated[str | dict[str, Any] | None, BeforeValidator(_name_or_section)] = None
     network: NetworkSection | None = None
     task: Annotated[IrisTask | XorTask | CsvTask, Field(discriminator="kind")]
     nudge: NudgeSettings = NudgeSettings()
@@ -160,17 +219,20 @@ class ExperimentFile(Section):
     @model_validator(mode="after")
     def _parts_agree(self) -> ExperimentFile:
         if self.nudge.unsynchronised and self.nudge.waveform == "sine":
-            raise ValueError(
-                "nudge.waveform sine can't be read unsynchronised: delayed by half a period it is its own inverse, so "
-                "the sign of b is lost (Proposition 1 of the paper). Choose abs-sine, or drop unsynchronised"
+            raise fault(
+                "a sine can't be read unsynchronised: delayed by half a period it is its own inverse, so the sign of b "
+                "is lost (Proposition 1 of the paper). Choose abs-sine, or drop nudge.unsynchronised",
+                "nudge",
+                "waveform",
             )
         if self.task.cost == "cross-entropy" and self.task.targets.kind != "one-hot":
-            raise ValueError(
-                'task.cost cross-entropy needs fixed classes: give task.targets the kind "one-hot" (the classes, one '
-                "output each)"
+            raise fault(
+                'cross-entropy needs fixed classes: give task.targets the kind "one-hot" (one output for each class)',
+                "task",
+                "cost",
             )
         if self.nudge.loop == "clamped" and self.task.cost == "cross-entropy":
-            raise ValueError("nudge.loop clamped holds the outputs towards a target; cross-entropy has none")
+            raise fault("clamped holds the outputs towards a target; cross-entropy has none", "nudge", "loop")
         return self
 
 
@@ -190,10 +252,23 @@ class ExperimentSettings:
     def bench(self) -> BenchSettings | None:
         """Return the bench that the experiment names or holds, if it does. Raises FileError."""
         if isinstance(self.model.bench, str):
-            return read_bench_file(self.folder / self.model.bench)
+            path = self.folder / self.model.bench
+            if not path.exists():
+                self._refuse_missing_bench(self.model.bench)
+            return read_bench_file(path)
         if isinstance(self.model.bench, dict):
             return check_bench(self.document.section("bench"), self.folder)
         return None
+
+    def _refuse_missing_bench(self, name: str) -> None:
+        """Tell of a missing bench file where it is named, rather than where it is not."""
+        if name in bench_kinds():
+            message = f"is a kind of bench, not a file; write bench: {{bench: {name}}}, or leave bench out"
+        else:
+            beside = sorted(path.name for path in self.folder.glob("*.y*ml") if path != self.document.path)
+            listed = f" Files there: {shown(beside)}" if beside else ""
+            message = f"is not there.{nearest(name, beside)}{listed}"
+        raise FileError(self.document.path, f'field "bench": "{cut(name)}" {message}', self.document.line(("bench",)))
 
 
 def read_experiment_file(path: Path) -> ExperimentSettings:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, TypeAdapter
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, model_validator
 
-from freqprop_lab.config._schema import Section
+from freqprop_lab.config._schema import Section, fault
 from freqprop_lab.config._text import FileError, read_text
 from freqprop_lab.config._units import Amperes, Volts, parse_quantity
 from freqprop_lab.elements import ELEMENTS
-from freqprop_lab.names import nearest
+from freqprop_lab.names import cut, nearest
 from freqprop_lab.network import (
+    GROUND,
     Branch,
     Network,
     NetworkError,
@@ -27,18 +29,80 @@ from freqprop_lab.network import (
     square_grid,
 )
 
-PortNames = Annotated[list[str], Field(min_length=1, max_length=2)]
-Ports = int | list[PortNames] | None
+
+def printable(name: str) -> str:
+    """Refuse a file's name that no folder could hold. Raises ValueError."""
+    if not name.isprintable():
+        raise ValueError(f"{name[:40]!a} is not the name of a file")
+    return name
+
+
+def _count_or_pairs(value: Any) -> Any:
+    """Check the ports here: a union's own messages would speak of both its members. Numbers may name nodes."""
+    if value is None:
+        return None
+    if isinstance(value, int) and not isinstance(value, bool):
+        if value < 1:
+            raise ValueError(f"{value} ports are too few; at least 1 is needed, or leave the field out")
+        return value
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"{cut(repr(value))} is neither a number of ports nor a list such as {_PORTS_EXAMPLE}")
+    return [_pair(number, port) for number, port in enumerate(value)]
+
+
+def _pair(number: int, port: Any) -> list[str]:
+    nodes = [str(node) if isinstance(node, int) else node for node in port] if isinstance(port, list) else []
+    if len(nodes) not in (1, 2) or not all(isinstance(node, str) and node for node in nodes):
+        message = f"{cut(repr(port))} is not a port; one or two nodes in brackets are wanted, such as {_PORTS_EXAMPLE}"
+        raise fault(message, number)
+    return nodes
+
+
+_PORTS_EXAMPLE = "[[n0, n1], [n2, ground]]"
+Ports = Annotated[int | list[list[str]] | None, BeforeValidator(_count_or_pairs)]
 
 _COLUMNS = ("name", "plus", "minus", "kind", "value", "lowest", "highest")
 _NEEDED = ("plus", "minus", "kind", "value")
 _KINDS = {"tunable": "resistor", "resistor": "resistor", "diode": "diode", "antiparallel": "antiparallel"}
 _MOST_BRANCHES = 1_000_000
+_LARGEST_INCIDENCE = 100_000_000  # nodes x branches: the simulator's dense matrix, 0.8 GB
+_LIKE_GROUND = ("gnd", "earth", "0v", "ground")
 
 
 class _WithPorts(Section):
     inputs: Ports = None
     outputs: Ports = None
+
+    @model_validator(mode="after")
+    def _ports_fit(self) -> _WithPorts:
+        if isinstance(self.inputs, list) != isinstance(self.outputs, list):
+            listed, other = ("inputs", "outputs") if isinstance(self.inputs, list) else ("outputs", "inputs")
+            raise fault(f"it lists nodes, so {other} must do so too; list both, or neither", listed)
+        for name, ports in (("input", self.inputs), ("output", self.outputs)):
+            _check_pairs(name, ports if isinstance(ports, list) else [])
+        return self
+
+
+def _check_pairs(what: str, ports: Sequence[Sequence[str]]) -> None:
+    driven: dict[str, int] = {}
+    for number, port in enumerate(ports):
+        if port[0] == "ground":
+            raise fault("ground can only be the second node of a port", f"{what}s", number)
+        if len(port) == 2 and port[0] == port[1]:
+            raise fault(f'it has the node "{cut(port[0])}" at both ends', f"{what}s", number)
+        for node in port:
+            if what == "input" and node != "ground" and driven.setdefault(node, number) != number:
+                message = f'node "{cut(node)}" is driven by {what} {driven[node] + 1} already; a node takes one'
+                raise fault(message, f"{what}s", number)
+
+
+def _check_size(n_nodes: int, n_branches: int, *inside: str) -> None:
+    if n_nodes * n_branches > _LARGEST_INCIDENCE:
+        message = (
+            f"{n_nodes} nodes and {n_branches} branches are too many for a simulated network: their product may be up "
+            f"to {_LARGEST_INCIDENCE}"
+        )
+        raise fault(message, *inside)
 
 
 class BarabasiAlbertSection(_WithPorts):
@@ -48,6 +112,18 @@ class BarabasiAlbertSection(_WithPorts):
     nodes: int = Field(40, ge=2, le=100_000)
     edges: int = Field(390, ge=1, le=10_000_000)
 
+    @model_validator(mode="after")
+    def _edges_fit(self) -> BarabasiAlbertSection:
+        most = self.nodes * (self.nodes - 1) // 2
+        if not self.nodes - 1 <= self.edges <= most:
+            message = (
+                f"{self.edges} edges on {self.nodes} nodes; a connected network without parallel branches has "
+                f"{self.nodes - 1} to {most}"
+            )
+            raise fault(message, "edges" if "edges" in self.model_fields_set else "nodes")
+        _check_size(self.nodes, self.edges, "edges" if "edges" in self.model_fields_set else "nodes")
+        return self
+
 
 class GridSection(_WithPorts):
     """A square grid."""
@@ -55,6 +131,13 @@ class GridSection(_WithPorts):
     kind: Literal["grid"]
     rows: int = Field(ge=1, le=1000)
     columns: int = Field(ge=1, le=1000)
+
+    @model_validator(mode="after")
+    def _has_edges(self) -> GridSection:
+        if self.rows * self.columns < 2:
+            raise fault("a grid of one node has no branch; take at least 1 row and 2 columns", "columns")
+        _check_size(self.rows * self.columns, 2 * self.rows * self.columns, "rows")
+        return self
 
 
 class HiddenLayerSection(_WithPorts):
@@ -66,12 +149,18 @@ class HiddenLayerSection(_WithPorts):
     saturation_current: Annotated[Amperes, Field(gt=0)] = 10e-9
     emission_voltage: Annotated[Volts, Field(gt=0)] = 30e-3
 
+    @model_validator(mode="after")
+    def _makes_its_ports(self) -> HiddenLayerSection:
+        if isinstance(self.inputs, list):
+            raise fault("a hidden layer makes its own ports; give a number, or leave it out", "inputs")
+        return self
+
 
 class CsvSection(_WithPorts):
     """A table of branches. Its ports are listed, or drawn among the nodes."""
 
     kind: Literal["csv"]
-    file: str
+    file: Annotated[str, Field(min_length=1), AfterValidator(printable)]
 
 
 NetworkSection = Annotated[
@@ -103,10 +192,6 @@ def build_network(
     n_inputs = _count("input", section.inputs, ports_wanted[0], default=4)
     n_outputs = _count("output", section.outputs, ports_wanted[1], default=3)
     if isinstance(section, HiddenLayerSection):
-        if isinstance(section.inputs, list) or isinstance(section.outputs, list):
-            raise NetworkError(
-                "a hidden layer makes its own ports; give inputs and outputs as numbers, or leave them out"
-            )
         return hidden_layer(
             n_inputs,
             section.hidden,
@@ -124,8 +209,6 @@ def build_network(
         network = read_branches(folder / section.file)
     if isinstance(section.inputs, list) and isinstance(section.outputs, list):
         return network.with_ports(_ports(section.inputs), _ports(section.outputs))
-    if isinstance(section.inputs, list) or isinstance(section.outputs, list):
-        raise NetworkError("list both inputs and outputs as nodes, or neither")
     return choose_ports(network, n_inputs, n_outputs, ports)
 
 
@@ -147,81 +230,132 @@ def read_branches(path: Path) -> Network:
     (saturation current / emission voltage). lowest, highest: a tunable branch's bounds, written in the same unit as
     the value. Raises FileError with the line.
     """
-    rows = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True, skipinitialspace=True)
+    rows = csv.reader(io.StringIO(read_text(path), newline=""), strict=True, skipinitialspace=True)
+    branches: list[Branch] = []
+    lines: dict[str, int] = {}
+    first = 1  # line where the row begins: a quoted cell may run over several
     try:
-        header = [name.strip() for name in rows.fieldnames or []]
+        header = [name.strip() for name in next(rows, [])]
         _check_header(path, header)
-        rows.fieldnames = header
-        branches: list[Branch] = []
-        lines: dict[str, list[int | None]] = {}
+        first = rows.line_num + 1
         for row in rows:
-            branch = _branch(path, rows.line_num, row)
-            branches.append(branch)
-            lines.setdefault(branch.name, []).append(rows.line_num)
+            if any(cell.strip() for cell in row):
+                branches.append(_branch(path, first, header, row))
+                name = branches[-1].name
+                if name in lines:
+                    message = f'branch name "{cut(name)}" stands in line {lines[name]} already; give each its own'
+                    raise FileError(path, message, first)
+                lines[name] = first
             if len(branches) > _MOST_BRANCHES:
-                raise FileError(path, f"holds more than {_MOST_BRANCHES} branches", rows.line_num)
+                raise FileError(path, f"holds more than {_MOST_BRANCHES} branches", first)
+            first = rows.line_num + 1
     except csv.Error as error:
-        raise FileError(path, f"is not a valid CSV table: {error}", rows.line_num) from None
+        raise FileError(path, f"is not a valid CSV table: {error}{quote_hint(error)}", first) from None
     if not branches:
         raise FileError(path, "lists no branch", 1)
-    nodes = dict.fromkeys(node for branch in branches for node in (branch.plus, branch.minus) if node != "ground")
+    nodes = dict.fromkeys(node for branch in branches for node in (branch.plus, branch.minus) if node != GROUND)
+    if len(nodes) * len(branches) > _LARGEST_INCIDENCE:
+        raise FileError(path, f"{len(nodes)} nodes and {len(branches)} branches are more than can be handled")
     try:
         return Network(tuple(nodes), tuple(branches))
     except NetworkError as error:
-        places = lines.get(error.branch or "", [None])
-        raise FileError(path, str(error), places[-1]) from None
+        raise FileError(path, str(error), lines.get(error.branch or "")) from None
+
+
+def quote_hint(error: csv.Error) -> str:
+    """Say what to do about a CSV error that speaks of quotes, or of the end."""
+    if "unexpected end" in str(error):
+        return "; a quote that opens here is never closed"
+    return '; inside quotes a quote is written twice ("")' if "expected after" in str(error) else ""
 
 
 def _check_header(path: Path, header: Sequence[str]) -> None:
-    for name in header:
+    if len(header) == 1 and ";" in header[0]:
+        raise FileError(path, "its columns are separated by semicolons; separate them by commas", 1)
+    for number, name in enumerate(header):
         if name not in _COLUMNS:
-            raise FileError(
-                path, f'unknown column "{name[:60]}".{nearest(name, _COLUMNS)} Allowed: {", ".join(_COLUMNS)}', 1
-            )
+            message = f'unknown column "{cut(name)}".{nearest(name, _COLUMNS)} Allowed: {", ".join(_COLUMNS)}'
+            raise FileError(path, message, 1)
+        if name in header[:number]:
+            raise FileError(path, f'two columns are named "{name}"', 1)
     for name in _NEEDED:
         if name not in header:
             raise FileError(path, f'column "{name}" is missing; needed are {", ".join(_NEEDED)}', 1)
 
 
-def _branch(path: Path, line: int, row: dict[str, str]) -> Branch:
-    if None in row or None in row.values():
-        raise FileError(path, "has another number of fields than the header", line)
-    cell = {name: value.strip() for name, value in row.items()}
+def _branch(path: Path, line: int, header: Sequence[str], row: Sequence[str]) -> Branch:
+    if len(row) != len(header):
+        raise FileError(path, f"this row has {len(row)} fields, the header has {len(header)}", line)
+    cell = {name: value.strip() for name, value in zip(header, row, strict=True)}
     name = cell.get("name") or f"{cell['plus']}-{cell['minus']}"
-    if cell["kind"] not in _KINDS:
-        raise FileError(
-            path, f'kind is "{cell["kind"]}"; allowed: {", ".join(_KINDS)}.{nearest(cell["kind"], _KINDS)}', line
-        )
     try:
+        _check_ends(cell)
+        if cell["kind"] not in _KINDS:
+            allowed = f"allowed: {', '.join(_KINDS)}.{nearest(cell['kind'], _KINDS)}"
+            raise ValueError(f'kind is "{cut(cell["kind"])}"; {allowed}')
         if _KINDS[cell["kind"]] == "resistor":
             return _resistor(name, cell)
-        current, _, voltage = cell["value"].partition("/")
-        if not voltage:
-            raise ValueError(
-                f'value is "{cell["value"]}"; a {cell["kind"]} takes saturation current / emission voltage, '
-                'such as "10 nA / 30 mV"'
-            )
-        theta = (parse_quantity(current, "A")[0], parse_quantity(voltage, "V")[0])
+        theta = _diode(cell)
     except ValueError as error:
-        raise FileError(path, f'branch "{name}": {error}', line) from None
+        raise FileError(path, f'branch "{cut(name)}": {error}', line) from None
     return Branch(name, cell["plus"], cell["minus"], ELEMENTS[_KINDS[cell["kind"]]], theta)
 
 
-def _resistor(name: str, cell: dict[str, str]) -> Branch:
-    value, unit = parse_quantity(cell["value"], "S", "Ohm")
-    if value <= 0:
-        raise ValueError(f"value is {cell['value']}; it must be above 0")
+def _check_ends(cell: Mapping[str, str]) -> None:
+    for column in ("plus", "minus"):
+        node = cell[column]
+        if not node:
+            raise ValueError(f'column "{column}" is empty; the name of a node is wanted, or {GROUND}')
+        if not node.isprintable():
+            raise ValueError(f'column "{column}" holds {node[:40]!a}; the name of a node is printable text')
+        if node.lower() in _LIKE_GROUND and node != GROUND:
+            raise ValueError(f'column "{column}" is "{node}"; the node at 0 V is written "{GROUND}"')
+
+
+def _diode(cell: Mapping[str, str]) -> tuple[float, float]:
+    for column in ("lowest", "highest"):
+        if cell.get(column):
+            raise ValueError(f'column "{column}" is "{cut(cell[column])}"; only a tunable branch has bounds')
+    current, stroke, voltage = cell["value"].partition("/")
+    if not stroke:
+        raise ValueError(
+            f'value is "{cut(cell["value"])}"; a {cell["kind"]} takes saturation current / emission voltage, '
+            'such as "10 nA / 30 mV"'
+        )
+    theta = parse_quantity(current, "A")[0], parse_quantity(voltage, "V")[0]
+    if min(theta) <= 0:
+        raise ValueError(f'value is "{cut(cell["value"])}"; both the current and the voltage must be above 0')
+    return theta
+
+
+def _resistor(name: str, cell: Mapping[str, str]) -> Branch:
+    tunable = cell["kind"] == "tunable"
+    value, unit = _above_zero("value", cell, "S", "Ohm")
     bounds: list[float | None] = [None, None]
     for place, column in enumerate(("lowest", "highest")):
-        if cell.get(column):
-            bounds[place], other = parse_quantity(cell[column], unit)
-            if other != unit or bounds[place] is None or bounds[place] < 0:  # type: ignore[operator]
-                raise ValueError(f"{column} is {cell[column]}; it must be in {unit}, as the value is, and not below 0")
-    if None not in bounds and bounds[0] >= bounds[1]:  # type: ignore[operator]
-        raise ValueError(f"lowest {cell['lowest']} is not below highest {cell['highest']}; are they swapped?")
+        if not cell.get(column):
+            continue
+        if not tunable:
+            raise ValueError(f'column "{column}" is "{cut(cell[column])}"; only a tunable branch has bounds')
+        bounds[place], other = _above_zero(column, cell, "S", "Ohm")
+        if other != unit:
+            raise ValueError(f"{column} is {cell[column]}, the value is {cell['value']}; give both in {unit}")
     low, high = bounds
+    if low is not None and high is not None and low >= high:
+        raise ValueError(f"lowest {cell['lowest']} is not below highest {cell['highest']}; are they swapped?")
+    if (low is not None and value < low) or (high is not None and value > high):
+        limits = f"{cell.get('lowest') or 'anything'} to {cell.get('highest') or 'anything'}"
+        raise ValueError(f"value {cell['value']} lies outside its bounds, {limits}")
     if unit == "Ohm":
-        value, low, high = 1 / value, 1 / high if high else None, 1 / low if low else None
-    return Branch(
-        name, cell["plus"], cell["minus"], ELEMENTS["resistor"], (value,), cell["kind"] == "tunable", low, high
-    )
+        value, low, high = 1 / value, high and 1 / high, low and 1 / low
+    return Branch(name, cell["plus"], cell["minus"], ELEMENTS["resistor"], (value,), tunable, low, high)
+
+
+def _above_zero(column: str, cell: Mapping[str, str], *units: str) -> tuple[float, str]:
+    """Read a cell whose unit must be written: 10000 alone might be siemens or ohms."""
+    number, unit = parse_quantity(cell[column], *units, bare=False)
+    if number <= 0:
+        raise ValueError(f"{column} is {cell[column]}; it must be above 0")
+    if not math.isfinite(1 / number):
+        raise ValueError(f"{column} is {cell[column]}; that is too near to 0")
+    return number, unit

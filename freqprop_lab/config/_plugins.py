@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 from typing import Any
 
-from freqprop_lab.names import nearest, shown
+from freqprop_lab.names import cut, nearest, shown
 
 BENCHES = "freqprop_lab.benches"
 
@@ -29,4 +29,4 @@ def load(group: str, name: str) -> Any:
                 package = entry.dist.name if entry.dist else entry.value
                 raise PluginError(f'"{name}" comes with the package {package}, which fails to load: {error}') from error
     known = names(group)
-    raise PluginError(f'"{name}" is not installed.{nearest(name, known)} Installed: {shown(known) or "none"}')
+    raise PluginError(f'"{cut(name)}" is not installed.{nearest(name, known)} Installed: {shown(known) or "none"}')

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from freqprop_lab.config._text import Document, FileError, Where
-from freqprop_lab.names import nearest, shown
+from freqprop_lab.names import cut, nearest, shown
 
 
 class Section(BaseModel):
-    """A section of a file: unknown fields are refused with the nearest known one; values don't change afterwards."""
+    """A section of a file: unknown fields are refused with the nearest known one; values don't change afterwards.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    Strict: true is no number, "10" no whole number, and yes is text. An empty section has its defaults: who comments
+    out all of its fields means that.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -23,10 +28,14 @@ class Section(BaseModel):
             known = [info.alias or name for name, info in cls.model_fields.items()]
             for key in data:
                 if key not in known:
-                    raise PydanticCustomError(
-                        "unknown_field", "{message}", {"message": _unknown(str(key), known), "key": str(key)}
-                    )
-        return data
+                    message = f'unknown field "{cut(str(key))}".{nearest(str(key), known)} Allowed here: {shown(known)}'
+                    raise PydanticCustomError("unknown_field", "{message}", {"message": message, "inside": (str(key),)})
+        return {} if data is None else data
+
+
+def fault(message: str, *inside: str | int) -> PydanticCustomError:
+    """Return the error that a validator of a section raises where one of its fields is at fault: the line is that's."""
+    return PydanticCustomError("field_fault", "{message}", {"message": message, "inside": inside})
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -37,85 +46,95 @@ def validate(document: Document, model: type[Model]) -> Model:
     try:
         return model.model_validate(document.data)
     except ValidationError as error:
-        faults = error.errors(include_url=False)
-        first, line = _describe(faults[0], document)
-        more = len({fault["loc"] for fault in faults}) - 1
-        also = f" ({more} more fault{'s' if more > 1 else ''} in this file)" if more > 0 else ""
-        raise FileError(
-            document.path, f"{first.rstrip('.')}{'' if first.endswith('?') else '.'} Nothing was started.{also}", line
-        ) from None
+        by_field: dict[Where, list[Any]] = {}
+        for found in error.errors(include_url=False):
+            by_field.setdefault(_place(found, document.data), []).append(found)
+        where, faults = next(iter(by_field.items()))
+        message = _describe(where, faults, document)
+        if document.is_changed(where):
+            message = f"{message.rstrip('.')} (this value was given beside the file)"
+        more = len(by_field) - 1
+        if more:
+            stop = "" if message.endswith(("?", ".")) else "."
+            message = f"{message}{stop} {more} more fault{'s' if more > 1 else ''} in this file"
+        raise FileError(document.path, message, document.line(where)) from None
 
 
-def _unknown(key: str, known: list[str]) -> str:
-    return f'unknown field "{key}".{nearest(key, known)} Allowed here: {shown(known)}'
-
-
-def _describe(fault: Any, document: Document) -> tuple[str, int | None]:
-    where = _in_file(fault["loc"], document.data, missing=fault["type"] == "missing")
-    context = fault.get("ctx", {})
-    line = document.line((*where, context["key"]) if fault["type"] == "unknown_field" else where)
-    field = _dotted(where)
-    kind, given = fault["type"], fault.get("input")
-    if kind == "unknown_field":
-        message = context["message"]
-        return (f'in "{field}": {message}' if field else message), line
-    if kind == "missing":
-        return f'field "{field}" is missing', line
-    if kind in ("literal_error", "enum"):
-        allowed = context["expected"].replace("'", "").replace(" or ", ", ").split(", ")
-        return f'"{field}" is {given!r}; allowed: {", ".join(allowed)}.{nearest(str(given), allowed)}', line
-    if kind in ("union_tag_invalid", "union_tag_not_found"):
-        allowed = context.get("expected_tags", "").replace("'", "").split(", ")
-        tag, name = str(context.get("tag", "")), context["discriminator"].strip("'")
-        said = f'"{field}.{name}" is "{tag}"' if tag else f'"{field}" lacks the field "{name}"'
-        return f"{said}; allowed: {', '.join(allowed)}.{nearest(tag, allowed)}", document.line((*where, name))
-    if kind == "value_error":
-        return f'"{field}": {context["error"]}' if field else str(context["error"]), line
-    return f'"{field}" is {_brief(given)}; {_plain_words(fault)}', line
-
-
-def _in_file(place: Where, data: Any, *, missing: bool) -> Where:
+def _place(found: Any, data: Any) -> Where:
     """Keep those parts of pydantic's place that stand in the file; it adds the names of a union's members."""
     kept: list[str | int] = []
-    for number, part in enumerate(place):
-        last = number == len(place) - 1
-        if (isinstance(data, dict) and part in data) or (isinstance(data, list) and isinstance(part, int)):
+    last = len(found["loc"]) - 1
+    for number, part in enumerate(found["loc"]):
+        inside = len(data) if isinstance(data, list) else 0
+        if (isinstance(data, dict) and part in data) or (isinstance(part, int) and part < inside):
             kept.append(part)
             data = data[cast("Any", part)]
-        elif last and missing:
+        elif number == last and found["type"] == "missing":
             kept.append(part)
-    return tuple(kept)
+    if found["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        kept.append(found["ctx"]["discriminator"].strip("'"))
+    return (*kept, *found.get("ctx", {}).get("inside", ()))
+
+
+_TOLD = ("unknown_field", "field_fault", "value_error")  # kinds of fault whose words are our own
+
+
+def _describe(where: Where, faults: Sequence[Any], document: Document) -> str:
+    first = faults[0]
+    context, kind, given = first.get("ctx", {}), first["type"], first.get("input")
+    name = _dotted((*document.section_of, *where))
+    section = _dotted((*document.section_of, *where[:-1]))
+    if kind == "missing":
+        return f'field "{name}" is missing'
+    if kind in ("literal_error", "enum"):
+        allowed = context["expected"].replace("'", "").replace(" or ", ", ").split(", ")
+        return f'field "{name}" is {_brief(given)}; allowed: {", ".join(allowed)}.{nearest(str(given), allowed)}'
+    if kind == "union_tag_invalid":
+        allowed = context["expected_tags"].replace("'", "").split(", ")
+        tag = str(context["tag"])
+        return f'field "{name}" is "{cut(tag)}"; allowed: {", ".join(allowed)}.{nearest(tag, allowed)}'
+    if kind == "union_tag_not_found":
+        return f'field "{name}" is missing; it says which kind of {where[-2] if len(where) > 1 else "section"} is meant'
+    if kind in _TOLD:
+        place = f'in "{section}": ' if kind == "unknown_field" else f'field "{name}": '
+        said = context.get("message") or context["error"]
+        return f"{place if (section if kind == 'unknown_field' else name) else ''}{said}"
+    words = dict.fromkeys(_plain_words(found) for found in faults)
+    return f'field "{name}" is {_brief(given)}; {", or ".join(words)}'
 
 
 def _dotted(where: Where) -> str:
-    return ".".join(f"{part}" for part in where)
+    return ".".join(cut(f"{part}") for part in where)
 
 
 def _brief(given: Any) -> str:
-    text = repr(given)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return "empty" if given is None else cut(f'"{given}"' if isinstance(given, str) else repr(given))
 
 
-def _plain_words(fault: Any) -> str:
-    context: dict[str, Any] = fault.get("ctx", {})
+def _plain_words(found: Any) -> str:
+    context: dict[str, Any] = found.get("ctx", {})
+    section = "a section with fields of its own is wanted"
+    pair = "a list such as [1, 2] is wanted"
     words = {
         "greater_than": "it must be above {gt}",
         "greater_than_equal": "it must be at least {ge}",
         "less_than": "it must be below {lt}",
         "less_than_equal": "it must be at most {le}",
-        "int_parsing": "a whole number is wanted",
-        "int_type": "a whole number is wanted",
-        "int_from_float": "a whole number is wanted",
+        "int_type": "a whole number is wanted, written without point or exponent",
         "bool_type": "true or false is wanted",
-        "bool_parsing": "true or false is wanted",
         "string_type": "text is wanted",
-        "list_type": "a list such as [1, 2] is wanted",
-        "tuple_type": "a list such as [1, 2] is wanted",
-        "too_short": "at least {min_length} values are wanted",
-        "too_long": "at most {max_length} values are wanted",
-        "model_type": "a section with fields of its own is wanted",
-        "dict_type": "a section with fields of its own is wanted",
+        "string_too_short": "it must not be empty",
+        "string_too_long": "at most {max_length} letters are allowed",
+        "string_pattern_mismatch": "letters, digits, spaces, points, - and _ are allowed",
+        "list_type": pair,
+        "tuple_type": pair,
+        "too_short": "it must have at least {min_length} values, it has {actual_length}",
+        "too_long": "it must have at most {max_length} values, it has {actual_length}",
+        "model_type": section,
+        "model_attributes_type": section,
+        "dict_type": section,
         "finite_number": "a finite number is wanted",
+        "value_error": "{error}",
     }
-    template = words.get(fault["type"])
-    return template.format(**context) if template else cast("str", fault["msg"])
+    template = words.get(found["type"])
+    return template.format(**context) if template else cast("str", found["msg"])

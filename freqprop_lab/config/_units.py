@@ -3,54 +3,71 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
+
+from freqprop_lab.names import cut
 
 _SPELLINGS = {
     "V": ("V", "volt", "volts"),
     "A": ("A", "ampere", "amperes"),
     "S": ("S", "siemens"),
-    "Ohm": ("Ohm", "ohm", "Ohms", "ohms", "\u03a9", "\u2126"),
+    "Ohm": ("Ohm", "ohm", "Ohms", "ohms"),  # and the Greek letter, which becomes Ohm first
     "s": ("s", "second", "seconds"),
     "Hz": ("Hz", "hertz"),
 }
+_EXAMPLES = {"V": "5 mV", "A": "10 nA", "S": "0.1 mS", "Ohm": "10 kOhm", "s": "2 ms", "Hz": "1 kHz"}
 
 
-def parse_quantity(value: Any, *units: str) -> tuple[float, str]:
-    """Return the SI value and which of `units` it was given in; a bare number is in the first of them.
+# quantiphy alone would also take "1,5 V" as 15 V, "x = 5 V", "$5" and "1_000 V".
+_FORM = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([^\W\d_]*)", re.ASCII)
 
-    Raises ValueError saying what is allowed. quantiphy reads any word as a unit ("10 K"), hence our own list.
+
+def parse_quantity(value: Any, *units: str, bare: bool = True) -> tuple[float, str]:
+    """Return the SI value and which of `units` it was given in; a bare number is in the first of them, if allowed.
+
+    Raises ValueError saying what is allowed. quantiphy reads any word as a unit ("5 mil"), and "10 K" as ten thousand
+    of whatever is wanted, hence our own list of units, one of which must follow a prefix.
     """
-    wanted = f"a number with the unit {' or '.join(units)}"
-    if isinstance(value, bool) or value is None:
-        raise ValueError(f"{value!r} is not a quantity; {wanted} is wanted")
-    if isinstance(value, int | float):
+    wanted = f"a number with the unit {' or '.join(units)}, such as {' or '.join(_EXAMPLES[unit] for unit in units)}"
+    if value is None:
+        raise ValueError(f"it is empty; {wanted}, is wanted")
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(f"{cut(repr(value))} is not a quantity; {wanted}, is wanted")
+    if isinstance(value, str):
+        number, unit = _of_text(value, wanted, units, bare)
+    elif bare:
         number, unit = float(value), units[0]
     else:
-        number, unit = _of_text(str(value), wanted, units)
+        raise ValueError(f"{value} has no unit; {wanted}, is wanted")
     if not math.isfinite(number):
-        raise ValueError(f"{value} is not finite; {wanted} is wanted")
+        raise ValueError(f"{cut(str(value))} is not finite; {wanted}, is wanted")
     return number, unit
 
 
-def _of_text(text: str, wanted: str, units: tuple[str, ...]) -> tuple[float, str]:
-    from quantiphy import QuantiPhyError, Quantity  # noqa: PLC0415
+def _of_text(text: str, wanted: str, units: tuple[str, ...], bare: bool) -> tuple[float, str]:
+    from quantiphy import Quantity  # noqa: PLC0415 - takes its time, and --help needs none of it
 
-    try:
-        quantity = Quantity(text.strip().replace("µ", "u").replace("μ", "u"))
-    except (QuantiPhyError, ValueError):
-        raise ValueError(f'"{text}" is not a quantity; {wanted} is wanted, such as "{_example(units[0])}"') from None
-    if not quantity.units:
-        return float(quantity), units[0]
+    # Only the micro sign (two code points look alike) and Ohm (likewise) are letters beyond ASCII.
+    plain = text.strip().translate({0xB5: "u", 0x3BC: "u", 0x3A9: "Ohm", 0x2126: "Ohm"})
+    shape = _FORM.fullmatch(plain)
+    if shape is None:
+        if plain.lower().lstrip("+-.") in ("nan", "inf", "infinity"):
+            raise ValueError(f'"{cut(text)}" is not finite; {wanted}, is wanted')
+        raise ValueError(f'"{cut(text)}" is not a quantity; {wanted}, is wanted')
+    digits, letters = shape.groups()
+    if not letters and bare:
+        return float(digits), units[0]
+    if not letters:
+        raise ValueError(f'"{cut(text)}" has no unit; {wanted}, is wanted')
+    both = "e" in digits.lower()  # an exponent and a prefix, which quantiphy does not take together
+    quantity = Quantity(f"{'1' if both else digits} {letters}")
     for unit in units:
         if quantity.units in _SPELLINGS[unit]:
-            return float(quantity), unit
-    raise ValueError(f'"{text}" has the unit "{quantity.units}"; {wanted} is wanted, such as "{_example(units[0])}"')
-
-
-def _example(unit: str) -> str:
-    return {"V": "5 mV", "A": "10 nA", "S": "0.1 mS", "Ohm": "10 kOhm", "s": "2 ms", "Hz": "1 kHz"}[unit]
+            return float(quantity) * (float(digits) if both else 1.0), unit
+    raise ValueError(f'"{cut(text)}" is not in {" or ".join(units)}; {wanted}, is wanted')
 
 
 def _quantity(*units: str) -> Any:
@@ -70,20 +87,22 @@ def _conductance(value: Any) -> float:
 
 
 def _number(value: Any) -> float:
+    if isinstance(value, str):
+        raise ValueError(f'"{cut(value)}" is not a number; this field is in task units and takes no unit of its own')
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{value!r} is not a number; this field is in task units and takes none of its own")
+        raise ValueError(f"{'it is empty' if value is None else cut(repr(value))}; a number is wanted")
     if not math.isfinite(value):
-        raise ValueError(f"{value} is not finite")
+        raise ValueError(f"{value} is not finite; a finite number is wanted")
     return float(value)
 
 
 def _fraction(value: Any) -> float:
-    if isinstance(value, str) and value.strip().endswith("%"):
-        try:
-            return float(value.strip().removesuffix("%")) / 100
-        except ValueError:
-            raise ValueError(f'"{value}" is not a fraction; write 0.02 or 2 %') from None
-    return _number(value)
+    if not isinstance(value, str):
+        return _number(value)
+    shape = _FORM.fullmatch(value.strip().removesuffix("%").rstrip())
+    if shape is None or shape[2] or not value.strip().endswith("%") or not math.isfinite(float(shape[1])):
+        raise ValueError(f'"{cut(value)}" is not a fraction; write 0.02 or 2 %')
+    return float(shape[1]) / 100
 
 
 Volts = Annotated[float, _quantity("V")]

@@ -200,7 +200,9 @@ def _check_bounds(branch: Branch) -> None:
     highest = np.inf if branch.highest is None else branch.highest
     if not 0 <= lowest < highest:
         raise NetworkError(
-            f'branch "{branch.name}": bounds {lowest:g} S to {highest:g} S; the first must be the lower', branch.name
+            f'branch "{branch.name}": bounds {lowest:g} S to {highest:g} S; both must be at least 0, and the '
+            "first the lower",
+            branch.name,
         )
     if branch.tunable and not lowest <= branch.theta[0] <= highest:
         raise NetworkError(

@@ -3,13 +3,18 @@
 from freqprop_lab.session._job import BenchWishes, Job, default_bench, load_bench, load_experiment, prepare
 from freqprop_lab.session._record import recorded_bench, recorded_experiment
 from freqprop_lab.session._train import RUNS, Result, finished_result, resume, train
+from freqprop_lab.session._trained import Answers, Applied, apply_conductances, evaluate_rows
 
 __all__ = [
     "RUNS",
+    "Answers",
+    "Applied",
     "BenchWishes",
     "Job",
     "Result",
+    "apply_conductances",
     "default_bench",
+    "evaluate_rows",
     "finished_result",
     "load_bench",
     "load_experiment",

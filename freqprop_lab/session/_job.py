@@ -74,7 +74,7 @@ def default_bench() -> BenchSettings:
 def request_of(experiment: ExperimentSettings, wishes: BenchWishes) -> BenchRequest:
     """Return what an experiment asks of the bench that it runs on."""
     model = experiment.model
-    task = build_task(model.task, experiment.folder, random_streams(model.seed)["split"])
+    task = build_task(model.task, experiment.folder, random_streams(model.seed)["split"], document=experiment.document)
     network = experiment.document.data.get("network")
     if network is not None and "file" in network:
         network = {**network, "file": str((experiment.folder / network["file"]).resolve())}
@@ -144,11 +144,11 @@ class Job:
 def prepare(experiment: ExperimentSettings, bench: Bench) -> Job:
     """Hold an experiment against a bench: ports, waveform, nudge, levels of the whole data set, bounds.
 
-    Raises FileError for what must be changed in a file, LimitError for levels that a source may not give.
+    Raises FileError for what must be changed in a file, levels that a source may not give included.
     """
     model, path = experiment.model, experiment.document.path
     streams = random_streams(model.seed)
-    task = build_task(model.task, experiment.folder, streams["split"])
+    task = build_task(model.task, experiment.folder, streams["split"], document=experiment.document)
     _agree_on_ports(experiment, bench, task)
     waveform = WAVEFORMS[model.nudge.waveform or ("sine" if bench.synchronised else "abs-sine")]
     try:
@@ -162,7 +162,12 @@ def prepare(experiment: ExperimentSettings, bench: Bench) -> Job:
         raise FileError(path, f"rule {rule.name} nudges by {wanted}; bench {bench.name} can do {able}")
     lowest, highest = (limit / bench.level_scale for limit in bench.level_limits())
     task = task.within((lowest, highest))
-    bench.check_levels(task.levels * bench.level_scale)
+    try:
+        bench.check_levels(task.levels * bench.level_scale)
+    except LimitError as error:
+        remedy = "Lower task.inputs.scale or bias, or let task.inputs.outside clip or scale"
+        where = experiment.document.line(("task", "inputs"))
+        raise FileError(path, f'section "task.inputs": {error}. {remedy}', where) from None
     return Job(experiment, bench, task, rule, waveform, *_bounds(experiment, bench), streams)
 
 
@@ -197,9 +202,11 @@ def _bounds(experiment: ExperimentSettings, bench: Bench) -> tuple[Array, Array]
     empty = np.flatnonzero(lowest > highest)
     if len(empty):
         name = bench.network.tunable_names[int(empty[0])]
-        raise LimitError(
+        raise FileError(
+            experiment.document.path,
             f'branch "{name}": the experiment keeps it within {low:.4g} and {high:.4g} S, the part only reaches '
             f"{bench.conductance_limits()[0][empty[0]]:.4g} to {bench.conductance_limits()[1][empty[0]]:.4g} S. "
-            "Change conductances.bounds, or scales.conductance in the bench file"
+            "Change conductances.bounds, or scales.conductance in the bench file",
+            experiment.document.line(("conductances", "bounds")),
         )
     return lowest, highest

@@ -61,13 +61,13 @@ def start_document(
     return document, texts, copies
 
 
-def streams_document(bench: Bench) -> dict[str, Any]:
+def streams_document(bench: Bench, cost: str) -> dict[str, Any]:
     """Return streams.json: what each column of the logs is, and who the instruments say they are."""
     network = bench.network
     n_nodes, n_outputs = len(network.nodes), len(network.outputs)
     steps = [
         ("error", [], "task V", "rms over the outputs of output - target, before the update"),
-        ("cost", [], "task V^2", "cost of the example before the update"),
+        ("cost", [], "task V" if cost == "cross-entropy" else "task V^2", "cost of the example before the update"),
         ("outputs", [n_outputs], "V", "port voltages of the free record"),
         ("targets", [n_outputs], "V", "what was wanted"),
     ]
@@ -128,17 +128,20 @@ def _columns(keys: Sequence[tuple[str, list[int], str, str]]) -> dict[str, Any]:
 
 def _configuration(instrument: Instrument) -> dict[str, Any]:
     limits = getattr(instrument, "limits", None)
-    listed = {
-        name: value.tolist() if isinstance(value, np.ndarray) else value
-        for name, value in (vars(limits) if limits is not None else {}).items()
-    }
-    finite = {name: value if value != np.inf else None for name, value in listed.items()}
+    listed = {name: _json_value(value) for name, value in (vars(limits) if limits is not None else {}).items()}
     return {
         "identity": vars(instrument.identify()),
         "clock": instrument.clock,
         "abilities": sorted(ability.value for ability in instrument.abilities),
-        "limits": finite,
+        "limits": listed,
     }
+
+
+def _json_value(value: Any) -> Any:
+    """Return an array as a list, and null for what JSON has no number for: no limit."""
+    if isinstance(value, np.ndarray):
+        return [_json_value(item) for item in value.tolist()]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _network(network: Network) -> dict[str, Any]:

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from freqprop_lab.bench import Bench, open_bench
 from freqprop_lab.config import ExperimentSettings
 from freqprop_lab.runs import Run, RunContents, RunError, RunFolder, create_run, new_run_path
@@ -71,7 +69,9 @@ def train(
         start = job.first_conductances() if parent is None else job.conductances_of(parent)
         trainer, untrained = job.begin(start)
         document, texts, copies = start_document(experiment, bench, untrained.as_dict(), arguments or {}, parent)
-        contents = RunContents(document, streams_document(bench), trainer.checkpoint(), texts, copies)
+        contents = RunContents(
+            document, streams_document(bench, experiment.model.task.cost), trainer.checkpoint(), texts, copies
+        )
         with create_run(path, contents) as folder:
             trainer.log_state(folder, None)
             trainer.save(folder)
@@ -91,8 +91,7 @@ def resume(path: str | Path, *, tell: Callable[[Progress], None] = lambda _: Non
     with RunFolder(run.path) as folder:
         request = request_of(experiment, BenchWishes(**run.start["wishes"]))
         with open_bench(settings, request) as bench, watch_signals() as stop, _left_safe(bench):
-            empty = np.zeros(0)
-            trainer = prepare(experiment, bench).trainer(State(empty, empty, empty.astype(np.intp), empty))
+            trainer = prepare(experiment, bench).trainer(State.of(folder.checkpoint))
             trainer.restore(folder.checkpoint)
             folder.reopen()
             return _run(trainer, folder, Scores(**run.start["untrained"]), stop, tell)

@@ -47,7 +47,10 @@ class Squared(Cost):
 
 
 class OneSided(Cost):
-    """C = sum (v - y)^2 / 2 over the outputs that fall short of y, on its side of zero; satisfied ones cost nothing."""
+    """C = sum (v - y)^2 / 2 over the outputs that fall short of y, on its side of zero; satisfied ones cost nothing.
+
+    An output whose target is 0 has no side and never costs anything: targets are meant to be codes such as -1, 1.
+    """
 
     name = "one-sided"
 

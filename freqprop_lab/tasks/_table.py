@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -11,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from freqprop_lab.config import FileError, read_text
-from freqprop_lab.names import nearest, shown
+from freqprop_lab.config import FileError, quote_hint, read_text
+from freqprop_lab.names import cut, nearest, shown
 from freqprop_lab.values import Array
 
 _MOST_COLUMNS = 4096
@@ -56,8 +57,9 @@ def read_table(path: Path, features: Sequence[str] | None, targets: Sequence[str
     header, rows, lines = read_rows(path)
     for column in (*targets, *(features or ())):
         if column not in header:
-            raise FileError(path, f'no column "{column}".{nearest(column, header)} There are: {shown(header)}', 1)
-    used = tuple(features) if features else tuple(name for name in header if name not in targets)
+            message = f'no column "{cut(column)}".{nearest(column, header)} There are: {shown(header)}'
+            raise FileError(path, message, 1)
+    used = tuple(features) if features is not None else tuple(name for name in header if name not in targets)
     if not used or set(used) & set(targets):
         raise FileError(path, "the features must be other columns than the target, at least one", 1)
     values = numbers(path, header, rows, lines, used)
@@ -69,17 +71,14 @@ def read_table(path: Path, features: Sequence[str] | None, targets: Sequence[str
     named = [row[place].strip() for row in rows]
     if "" in named:
         raise FileError(path, f'column "{targets[0]}" is empty: every example needs its class', lines[named.index("")])
-    classes = tuple(sorted(set(named)))
+    counts = Counter(named)
+    classes = tuple(sorted(counts))
     if len(classes) < 2:
-        raise FileError(
-            path, f'column "{targets[0]}" holds one class only, "{classes[0]}"; there is nothing to learn', 1
-        )
+        message = f'column "{targets[0]}" holds one class only, "{cut(classes[0])}"; there is nothing to learn'
+        raise FileError(path, message, lines[0])
     if len(classes) > len(rows) / 2:
-        raise FileError(
-            path,
-            f'column "{targets[0]}" holds {len(classes)} classes in {len(rows)} rows; is it one to predict by value?',
-            1,
-        )
+        message = f'column "{targets[0]}" holds {len(classes)} classes in {len(rows)} rows; is predict: value meant?'
+        raise FileError(path, message, lines[0])
     number = {name: i for i, name in enumerate(classes)}
     return Table(
         path, used, values, classes, np.array([number[name] for name in named], dtype=np.intp), None, tuple(targets)
@@ -90,21 +89,28 @@ def read_rows(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
     """Return header, rows and the line of each row. Raises FileError."""
     reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True, skipinitialspace=True)
     rows, lines = [], []
+    first = 1  # line where the row begins: a quoted cell may run over several
     try:
         header = [name.strip() for name in next(reader)]
-        _check_header(path, header)
+        while not any(header):
+            first = reader.line_num + 1
+            header = [name.strip() for name in next(reader)]
+        _check_header(path, header, first)
+        first = reader.line_num + 1
         for row in reader:
-            if not any(cell.strip() for cell in row):
-                continue
-            if len(row) != len(header):
-                message = f"has {len(row)} fields, the header has {len(header)}"
-                raise FileError(path, message, reader.line_num)
-            rows.append(row)
-            lines.append(reader.line_num)
+            if any(cell.strip() for cell in row):
+                if len(row) != len(header):
+                    message = f"this row has {len(row)} fields, the header has {len(header)}"
+                    raise FileError(path, message, first)
+                rows.append(row)
+                lines.append(first)
+            first = reader.line_num + 1
     except csv.Error as error:
-        raise FileError(path, f"is not a valid CSV table: {error}", reader.line_num) from None
+        raise FileError(path, f"is not a valid CSV table: {error}{quote_hint(error)}", first) from None
+    except StopIteration:
+        raise FileError(path, "holds only empty rows", 1) from None
     if not rows:
-        raise FileError(path, "has a header and no rows", 1)
+        raise FileError(path, "has a header and no rows", first - 1)
     return header, rows, lines
 
 
@@ -116,26 +122,39 @@ def numbers(
     result = np.empty((len(rows), len(places)))
     for i, row in enumerate(rows):
         for j, place in enumerate(places):
-            try:
-                result[i, j] = float(row[place])
-            except ValueError:
-                message = f'column "{columns[j]}" holds "{row[place][:40]}", which is not a number'
-                raise FileError(path, message, lines[i]) from None
-            if not np.isfinite(result[i, j]):
-                raise FileError(path, f'column "{columns[j]}" holds "{row[place]}", which is not finite', lines[i])
+            result[i, j] = number = _number(row[place])
+            if not np.isfinite(number):
+                said = cut(row[place])
+                if not said.strip():
+                    problem = "is empty; a number is wanted"
+                elif _is_number(row[place]):
+                    problem = f'holds "{said}", which is not finite'
+                else:
+                    problem = f'holds "{said}", which is not a number'
+                raise FileError(path, f'column "{cut(columns[j])}" {problem}', lines[i])
     return result
 
 
-def _check_header(path: Path, header: Sequence[str]) -> None:
+def _number(text: str) -> float:
+    """Read a number as tables write it; NaN where it is none. 1_000 is Python's spelling, not a table's."""
+    try:
+        return float(text) if "_" not in text else np.nan
+    except ValueError:
+        return np.nan
+
+
+def _check_header(path: Path, header: Sequence[str], line: int) -> None:
     if len(header) > _MOST_COLUMNS:
-        raise FileError(path, f"has {len(header)} columns; at most {_MOST_COLUMNS} are read", 1)
-    for name in header:
-        if not name:
-            raise FileError(path, "a column of the header has no name", 1)
-        if header.count(name) > 1:
-            raise FileError(path, f'two columns are named "{name[:60]}"', 1)
+        raise FileError(path, f"has {len(header)} columns; at most {_MOST_COLUMNS} are read", line)
+    if len(header) == 1 and ";" in header[0]:
+        raise FileError(path, "its columns are separated by semicolons; separate them by commas", line)
+    name, count = Counter(header).most_common(1)[0]
+    if "" in header:
+        raise FileError(path, f"column {header.index('') + 1} of the header has no name", line)
+    if count > 1:
+        raise FileError(path, f'{count} columns are named "{cut(name)}"; give each its own name', line)
     if all(_is_number(name) for name in header):
-        raise FileError(path, "the first line holds numbers; it must name the columns", 1)
+        raise FileError(path, "the first line holds numbers; it must name the columns", line)
 
 
 def _is_number(text: str) -> bool:
@@ -143,4 +162,4 @@ def _is_number(text: str) -> bool:
         float(text)
     except ValueError:
         return False
-    return True
+    return "_" not in text

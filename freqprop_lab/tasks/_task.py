@@ -6,6 +6,7 @@ the network's own answers (class-means), it is handed a function that reads them
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,7 +15,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from freqprop_lab.config import CsvTask, EncodingSection, FileError, IrisTask, TargetsSection, XorTask
+from freqprop_lab.config import CsvTask, Document, EncodingSection, FileError, IrisTask, TargetsSection, XorTask
+from freqprop_lab.names import cut, nearest, shown
 from freqprop_lab.tasks._costs import Cost, make_cost
 from freqprop_lab.tasks._table import Table, iris, numbers, read_rows, read_table, xor
 from freqprop_lab.values import Array
@@ -114,8 +116,9 @@ class Task:
         if self.encoding.settings.outside == "scale":
             with np.errstate(divide="ignore", invalid="ignore"):
                 room = np.where(self.levels > 0, limits[1] / self.levels, limits[0] / self.levels)
-            smallest = float(np.nanmin(np.where(self.levels == 0, np.inf, room)))
-            encoding = replace(encoding, factor=min(1.0, smallest))
+            smallest = float(np.where(self.levels == 0, np.inf, room).min())
+            # A source that can't give 0 has no shrunk level either: left as it is, for the bench to refuse.
+            encoding = replace(encoding, factor=min(1.0, smallest) if smallest > 0 else 1.0)
         levels, clipped = encoding.limited(self.table.features)
         return replace(self, encoding=encoding, levels=levels, clipped=clipped)
 
@@ -164,7 +167,7 @@ class Task:
         header, rows, lines = read_rows(path)
         for name in self.table.names:
             if name not in header:
-                raise FileError(path, f'no column "{name}"; needed are {", ".join(self.table.names)}', 1)
+                raise FileError(path, f'no column "{cut(name)}"; needed are {shown(self.table.names)}', 1)
         return self.encoding.limited(numbers(path, header, rows, lines, self.table.names))
 
     def references(self, by_class: Array, train_outputs: Array) -> Array:
@@ -226,23 +229,52 @@ class Task:
         return wanted.low + (wanted.high - wanted.low) * (np.asarray(values) - lowest) / (highest - lowest)
 
 
-def build_task(settings: IrisTask | XorTask | CsvTask, folder: Path, rng: np.random.Generator) -> Task:
+def build_task(
+    settings: IrisTask | XorTask | CsvTask,
+    folder: Path,
+    rng: np.random.Generator,
+    document: Document | None = None,
+) -> Task:
     """Build a task from its section; folder is where its files are; rng draws the split.
 
-    Raises FileError where the table does not give what the section asks.
+    document: the experiment file that the section stands in, so that a message can name its line. Raises FileError
+    where the table does not give what the section asks.
     """
     table = _table(settings, folder)
-    train, test = _split(table, settings.split.train, rng)
+    where = _Place(table, document)
+    train, test = _split(where, settings.split.train, rng)
     lowest, highest = table.features[train].min(axis=0), table.features[train].max(axis=0)
     for name, low, high in zip(table.names, lowest, highest, strict=True):
         if low == high:
-            message = f'column "{name}" is {low:g} in every training example; leave it out of the features'
+            message = f'column "{cut(name)}" is {low:g} in every training example; leave it out of the features'
             raise FileError(table.path, message)
     encoding = Encoding(settings.inputs, lowest, highest)
-    levels = encoding.levels(table.features)
-    n_outputs = _count_outputs(table, settings.targets, train)
+    with np.errstate(all="ignore"):  # judged below
+        levels = encoding.levels(table.features)
+    if not np.isfinite(levels).all():
+        example, number = np.argwhere(~np.isfinite(levels))[0]
+        name = (table.names * 2)[int(number)] if number < 2 * len(table.names) else "bias"
+        message = f'column "{cut(name)}" spans too wide or too narrow a range for example {example + 1} to have a level'
+        raise FileError(table.path, message)
+    n_outputs = _count_outputs(where, settings.targets, train)
     cost = make_cost(settings.cost, settings.temperature)
     return Task(table, train, test, encoding, levels, 0, settings.targets, n_outputs, cost, settings.readout)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a fault is told: at the field of the experiment that must change, or in the table if none is known."""
+
+    table: Table
+    document: Document | None
+
+    def fault(self, message: str, *field: str) -> FileError:
+        """Return the error; field: its place in the section `task`."""
+        where = ("task", *field)
+        told = f'field "{".".join(where)}": {message}'
+        if self.document is None:
+            return FileError(self.table.path, told)
+        return FileError(self.document.path, told, self.document.line(where))
 
 
 def _table(settings: IrisTask | XorTask | CsvTask, folder: Path) -> Table:
@@ -255,28 +287,36 @@ def _table(settings: IrisTask | XorTask | CsvTask, folder: Path) -> Table:
     return read_table(folder / settings.file, settings.features, targets, predicts_class=predicts_class)
 
 
-def _count_outputs(table: Table, wanted: TargetsSection, train: Numbers) -> int:
+def _count_outputs(where: _Place, wanted: TargetsSection, train: Numbers) -> int:
+    table = where.table
     if table.values is not None:
         for name, column in zip(table.targets, table.values[train].T, strict=True):
-            if np.ptp(column) == 0:
-                raise FileError(table.path, f'column "{name}" is {column[0]:g} in every training example')
+            span = float(column.max()) - float(column.min())  # of Python's floats, which overflow in silence
+            if span == 0 or not math.isfinite(1 / span) or not math.isfinite(span):
+                message = f'column "{cut(name)}" is {column[0]:g} in every training example; there is nothing to learn'
+                if span != 0:
+                    message = f'column "{cut(name)}" spans too wide or too narrow a range, {span:g}'
+                raise FileError(table.path, message)
         return int(table.values.shape[1])
-    if wanted.kind == "values":
-        raise FileError(table.path, 'targets of the kind "values" are for a csv task that predicts values')
     if wanted.codes is not None:
-        if set(wanted.codes) != set(table.classes):
-            raise FileError(
-                table.path, f"the classes are {', '.join(table.classes)}; targets.codes has {', '.join(wanted.codes)}"
-            )
+        strange = [name for name in wanted.codes if name not in table.classes]
+        missing = [name for name in table.classes if name not in wanted.codes]
+        if strange:
+            message = f'the table has no class "{cut(strange[0])}".{nearest(strange[0], table.classes)}'
+            raise where.fault(f"{message} There are: {shown(table.classes)}", "targets", "codes", strange[0])
+        if missing:
+            message = f"a code is missing for the class {shown(missing)}"
+            raise where.fault(f"{message}; the table's classes are {shown(table.classes)}", "targets", "codes")
         return len(next(iter(wanted.codes.values())))
     return len(table.classes)
 
 
-def _split(table: Table, wanted: float, rng: np.random.Generator) -> tuple[Numbers, Numbers]:
+def _split(where: _Place, wanted: float, rng: np.random.Generator) -> tuple[Numbers, Numbers]:
     """Draw the training examples, the same share of each class; the order within the halves is the table's."""
+    table = where.table
     n = len(table.features)
     if wanted > n:
-        raise FileError(table.path, f"split.train is {wanted:g}, there are {n} examples")
+        raise where.fault(f"{wanted:g} training examples are asked for, the table has {n}", "split", "train")
     count = round(wanted * n) if wanted <= 1 else round(wanted)
     groups = (
         [np.arange(n)]
@@ -287,18 +327,18 @@ def _split(table: Table, wanted: float, rng: np.random.Generator) -> tuple[Numbe
     counts = np.floor(shares).astype(int)
     for group in np.argsort(counts - shares, kind="stable")[: count - counts.sum()]:
         counts[group] += 1
-    for group, share in zip(groups, counts.tolist(), strict=True):
-        if share == 0:
-            what = f'class "{table.classes[int(table.labels[group[0]])]}"' if table.labels is not None else "the table"
-            raise FileError(
-                table.path, f"{what} has no training example in a split of {count} of {n}; raise split.train"
-            )
+    for number, (group, share) in enumerate(zip(groups, counts.tolist(), strict=True)):
+        if share > 0 and (share < len(group) or count == n or table.labels is None):
+            continue
+        kind, remedy = ("training", "raise it") if share == 0 else ("test", "lower it")
+        what = "the table" if table.labels is None else f'class "{cut(table.classes[number])}"'
+        rows = "1 row" if len(group) == 1 else f"{len(group)} rows"
+        message = f"{what} ({rows}) would have no {kind} example in a split of {count} of {n}; {remedy}, or add rows"
+        raise where.fault(message, "split", "train")
     train = np.sort(
         np.concatenate([rng.permutation(group)[:share] for group, share in zip(groups, counts, strict=True)])
     )
     test = np.setdiff1d(np.arange(n), train)
-    if table.labels is not None and len(test) > 0 and len(set(table.labels[test].tolist())) < len(table.classes):
-        raise FileError(table.path, f"a class has no test example in a split of {count} of {n}; lower split.train")
     return train.astype(np.intp), test.astype(np.intp)
 
 

@@ -1,0 +1,133 @@
+"""`freqprop train` and `freqprop resume`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from freqprop_lab.cli._arguments import RunPath, run_argument
+from freqprop_lab.cli._progress import progress_line
+from freqprop_lab.cli._templates import template_text
+
+if TYPE_CHECKING:
+    from freqprop_lab.config import ExperimentSettings
+    from freqprop_lab.session import Result
+
+_ROWS = (
+    ("test_accuracy", "accuracy, test half"),
+    ("test_accuracy_as_published", "  as published (the test labels leak)"),
+    ("train_accuracy", "accuracy, training half"),
+    ("error", "error, task V"),
+    ("separation", "separation of the classes, task V"),
+    ("relative_error", "error / separation"),
+    ("test_error", "error, test half, task V"),
+    ("margin", "smallest margin, task V"),
+    ("cost", "mean cost, task V^2"),
+)
+
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
+_quiet = click.option("--quiet", is_flag=True, help="Show no progress; faults, and how to resume, are always told.")
+
+
+@click.command()
+@click.argument("experiment", required=False, type=click.Path(path_type=Path))
+@click.option("--bench", type=click.Path(path_type=Path), help="Bench file; the experiment's own if left out.")
+@click.option("--epochs", type=click.IntRange(min=0), help="How many times all training examples are shown.")
+@click.option("--seed", type=click.IntRange(min=0), help="Graph, ports, start, split, order, rounding and noise.")
+@click.option("--nodes", type=click.IntRange(min=2), help="Nodes of a network that the numeric bench builds.")
+@click.option("--edges", type=click.IntRange(min=1), help="Edges of a network that the numeric bench builds.")
+@click.option("--alpha", type=click.FloatRange(min=0, min_open=True), help="Learning rate, task units.")
+@click.option("--nudge", type=click.Choice(["sine", "abs-sine"]), help="Waveform of the nudge.")
+@click.option("--unsynchronised", is_flag=True, help="Meters run free: delays are unknown (takes abs-sine).")
+@click.option("--start-from", type=RunPath(), metavar="RUN", help="Begin with that run's conductances.")
+@click.option("--run", type=click.Path(path_type=Path), metavar="FOLDER", help="Where the run is kept; below runs/.")
+@_json
+@_quiet
+def train(
+    experiment: Path | None, bench: Path | None, start_from: Path | None, run: Path | None, **options: Any
+) -> None:
+    """Train EXPERIMENT.yaml; without it the paper's Iris experiment, 40 nodes and 390 edges.
+
+    Ctrl-C finishes the step under way, leaves the bench safe, and says how to resume. Exit status: 0 done, 1 failed,
+    2 wrong use or wrong file, 130 interrupted.
+    """
+    from freqprop_lab import session  # noqa: PLC0415
+
+    settings = _experiment(experiment, options)
+    wishes = session.BenchWishes(options["nodes"], options["edges"])
+    given = {name: value for name, value in options.items() if value not in (None, False)}
+    arguments = {name: str(value) for name, value in given.items()} | {"experiment": str(experiment or "iris")}
+    with session.load_bench(bench, settings, wishes) as opened:
+        if not options["quiet"]:
+            _tell_what_is_left_out(opened.unread_branches())
+        with progress_line(quiet=options["quiet"]) as tell:
+            result = session.train(settings, opened, run=run, start_from=start_from, tell=tell, arguments=arguments)
+        words = (
+            f"{len(opened.network.nodes)} nodes, {len(opened.network.tunable)} tunable branches, {opened.ports} ports"
+        )
+    _show(result, as_json=options["as_json"], words=words)
+
+
+@click.command()
+@run_argument
+@_json
+@_quiet
+def resume(run: Path, *, as_json: bool, quiet: bool) -> None:
+    """Go on with RUN (a folder, or `last`) where it was stopped or killed; it ends as if it had not been.
+
+    A finished run is left as it is, and its result printed.
+    """
+    from freqprop_lab import session  # noqa: PLC0415
+
+    with progress_line(quiet=quiet) as tell:
+        result = session.resume(run, tell=tell)
+    _show(result, as_json=as_json, words="resumed")
+
+
+def _experiment(path: Path | None, options: dict[str, Any]) -> ExperimentSettings:
+    from freqprop_lab.config import parse_experiment  # noqa: PLC0415
+    from freqprop_lab.session import load_experiment  # noqa: PLC0415
+
+    settings = load_experiment(path) if path is not None else parse_experiment(template_text("iris"), Path("iris.yaml"))
+    changes: dict[tuple[str, ...], Any] = {}
+    for option, where in (
+        ("epochs", ("epochs",)),
+        ("seed", ("seed",)),
+        ("alpha", ("rule", "alpha")),
+        ("nudge", ("nudge", "waveform")),
+    ):
+        if options[option] is not None:
+            changes[where] = options[option]
+    if options["unsynchronised"]:
+        changes["nudge", "unsynchronised"] = True
+        if options["nudge"] is None and settings.model.nudge.waveform == "sine":
+            changes["nudge", "waveform"] = None
+    return settings.with_changes(changes) if changes else settings
+
+
+def _tell_what_is_left_out(unread: list[str]) -> None:
+    if unread:
+        from freqprop_lab.names import shown  # noqa: PLC0415
+
+        click.echo(f"note: no meter reads both ends of {shown(unread)}; they keep their conductances", err=True)
+
+
+def _show(result: Result, *, as_json: bool, words: str) -> None:
+    if as_json:
+        click.echo(json.dumps(result.as_dict()))
+        return
+    click.echo(f"{result.epochs} epochs, {result.steps} steps in {result.seconds:.1f} s ({words})")
+    click.echo(f"{'':42}{'untrained':>12}{'trained':>12}")
+    before, after = result.untrained.as_dict(), result.trained.as_dict()
+    for name, label in _ROWS:
+        if before[name] is not None:
+            click.echo(f"{label:42}{_number(before, name):>12}{_number(after, name):>12}")
+    click.echo(f"run: {result.run}\nnext: freqprop report {result.run}")
+
+
+def _number(scores: dict[str, float | None], name: str) -> str:
+    value = scores[name]
+    return "-" if value is None else f"{value:.4g}"

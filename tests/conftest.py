@@ -1,0 +1,27 @@
+"""What several tests share: benches from text, and the recipes of the paper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from freqprop_lab.bench import Bench, open_bench
+from freqprop_lab.config import BenchRequest, check_bench, parse_yaml
+
+OpenBench = Callable[..., Bench]
+
+
+@pytest.fixture
+def bench_of() -> Iterator[OpenBench]:
+    """Open a bench from the text of a bench file; keyword arguments go to BenchRequest. Closed after the test."""
+    with ExitStack() as stack:
+
+        def open_text(text: str = "bench: numeric\n", **request: Any) -> Bench:
+            settings = check_bench(parse_yaml(text, Path("bench.yaml")), Path())
+            return stack.enter_context(open_bench(settings, BenchRequest(**request)))
+
+        yield open_text
