@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -462,7 +464,7 @@ def test_simulated_roles_claim_what_they_can_do():
 class KeepsCallersArray(SimulatedSource):
     def load(self, levels, amplitudes, waveform, frequency, n_periods, sample_rate):
         timing = super().load(levels, amplitudes, waveform, frequency, n_periods, sample_rate)
-        self._loaded.levels = levels
+        self._loaded = replace(self._loaded, levels=levels)
         return timing
 
 
