@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from freqprop_lab.bench import input_legs, nudge_legs
 from freqprop_lab.network import GROUND, Network, NetworkError
 from freqprop_lab.values import Array
 from simulated_bench.circuit import Connection
@@ -92,35 +93,23 @@ def _is_anchored(connections: Sequence[Connection], network: Network) -> bool:
 def _wire_inputs(laid: _Channels, network: Network, model: NumericBenchFile) -> None:
     kind: Literal["voltage", "current"] = "current" if model.inputs.source == "current" else "voltage"
     resistance = model.inputs.resistance or 0.0
-    for port, (plus, minus) in enumerate(zip(*(ends.tolist() for ends in network.input_ends), strict=True)):
-        if model.ports == "floating":
-            channel = laid.lay(Connection(plus, minus, kind, resistance), 0.0)
-            laid.by_input.append((channel, port, 1.0))
-            continue
-        # A current goes in at one leg and out at the other; a voltage is shared about the common mode.
-        share = 1.0 if kind == "current" or minus == -1 else 0.5
-        rest = 0.0 if kind == "current" else model.common_mode
-        for node, gain in ((plus, share), (minus, -share)):
-            if node >= 0:
-                channel = laid.lay(Connection(node, -1, kind, resistance), rest)
-                laid.by_input.append((channel, port, gain))
+    if model.ports == "floating":
+        for port, (plus, minus) in enumerate(zip(*(ends.tolist() for ends in network.input_ends), strict=True)):
+            laid.by_input.append((laid.lay(Connection(plus, minus, kind, resistance), 0.0), port, 1.0))
+        return
+    for leg in input_legs(network, model):
+        laid.by_input.append((laid.lay(Connection(leg.node, -1, kind, resistance), leg.rest), leg.port, leg.gain))
 
 
 def _wire_nudges(laid: _Channels, network: Network, model: NumericBenchFile) -> None:
     resistance = model.nudge.resistance or 0.0
-    for port, (plus, minus) in enumerate(zip(*(ends.tolist() for ends in network.output_ends), strict=True)):
-        if model.nudge.source == "current" and model.ports == "floating":
+    if model.nudge.source == "current" and model.ports == "floating":
+        for port, (plus, minus) in enumerate(zip(*(ends.tolist() for ends in network.output_ends), strict=True)):
             laid.by_output.append((laid.lay(Connection(plus, minus, "current"), 0.0), port, 1.0))
-            continue
-        for node, sign in ((plus, 1.0), (minus, -1.0)):
-            if node < 0:
-                continue
-            if model.nudge.source == "current":
-                laid.by_output.append((laid.lay(Connection(node, -1, "current"), 0.0), port, sign))
-            else:
-                # A voltage u behind R is a current u / R and a branch 1 / R: R volts drive one ampere.
-                channel = laid.lay(Connection(node, -1, "voltage", resistance), model.common_mode)
-                laid.by_output.append((channel, port, sign * resistance))
+        return
+    kind: Literal["voltage", "current"] = "current" if model.nudge.source == "current" else "voltage"
+    for leg in nudge_legs(network, model):
+        laid.by_output.append((laid.lay(Connection(leg.node, -1, kind, resistance), leg.rest), leg.port, leg.gain))
 
 
 def _wire_clamps(laid: _Channels, network: Network) -> None:

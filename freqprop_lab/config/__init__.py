@@ -6,6 +6,8 @@ from freqprop_lab.config._bench_file import (
     BenchSettings,
     SamplingSection,
     check_bench,
+    instrument_kinds,
+    load_instrument_kind,
     read_bench_file,
 )
 from freqprop_lab.config._experiment_file import (
@@ -58,6 +60,8 @@ __all__ = [
     "XorTask",
     "build_network",
     "check_bench",
+    "instrument_kinds",
+    "load_instrument_kind",
     "parse_experiment",
     "parse_network",
     "parse_quantity",

@@ -136,6 +136,19 @@ def bench_kinds() -> list[str]:
     return _plugins.names(_plugins.BENCHES)
 
 
+def instrument_kinds() -> list[str]:
+    """List the instrument drivers that are installed."""
+    return _plugins.names(_plugins.INSTRUMENTS)
+
+
+def load_instrument_kind(name: str, section: Document) -> Any:
+    """Load the driver that a section of a bench file names. Raises FileError naming the nearest."""
+    try:
+        return _plugins.load(_plugins.INSTRUMENTS, name)
+    except _plugins.PluginError as error:
+        raise FileError(section.path, f'field "driver": {error}', section.line(("driver",))) from None
+
+
 def read_bench_file(path: Path) -> BenchSettings:
     """Read and check a bench file. Raises FileError."""
     return check_bench(read_yaml(path), path.parent)

@@ -8,6 +8,7 @@ from typing import Any
 from freqprop_lab.names import cut, nearest, shown
 
 BENCHES = "freqprop_lab.benches"
+INSTRUMENTS = "freqprop_lab.instruments"
 
 
 class PluginError(Exception):

@@ -8,7 +8,6 @@ resistors and current sources are all numbers in the wiring. Every bench answers
 from __future__ import annotations
 
 import contextlib
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -17,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from freqprop_lab.config import BenchRequest, BenchSettings, FileError, SamplingSection
+from freqprop_lab.config import BenchRequest, BenchSettings, SamplingSection
 from freqprop_lab.instruments import (
     Instrument,
     LimitError,
@@ -79,7 +78,10 @@ class WiringRow:
 
 
 class Bench:
-    """Instruments wired to a network. A context manager: leaving it makes safe and closes everything."""
+    """Instruments wired to a network. A context manager: leaving it makes safe and closes everything.
+
+    triggers: pairs of clocks that a wire starts together, so that their records are synchronised.
+    """
 
     nudges: frozenset[NudgeKind] = frozenset({NudgeKind.CURRENT})
     repeatable = False  # the same state and drive give the same numbers again: a numeric bench
@@ -97,11 +99,12 @@ class Bench:
         resistors: Sequence[ResistorWiring],
         *,
         ports: str = "referred",
+        triggers: Sequence[tuple[str, str]] = (),
     ) -> None:
         self.name, self.network, self.scales, self.sampling, self.ports = name, network, scales, sampling, ports
         self._sources, self._meters, self._resistors = tuple(sources), tuple(meters), tuple(resistors)
         clocks = {wiring.source.clock for wiring in sources} | {wiring.meter.clock for wiring in meters}
-        self.synchronised = len(clocks) == 1
+        self.synchronised = _are_tied(clocks, triggers)
         self.read_nodes: Indices = np.concatenate([wiring.nodes for wiring in meters])
         self.conductances = np.full(len(network.tunable), np.nan)
 
@@ -350,37 +353,14 @@ class Bench:
         return Record(volts, records[0].sample_rate, skews, clipped, missing, tuple(names))
 
 
-class BenchKind(ABC):
-    """What a package registers under the entry point `freqprop_lab.benches`: its model of the file, and how to open.
-
-    model: a subclass of `config.BenchFile`.
-    """
-
-    model: type[Any]
-
-    @abstractmethod
-    def open(self, settings: BenchSettings, request: BenchRequest) -> Bench:
-        """Open the bench. Raises FileError for what does not agree, InstrumentError for what does not answer."""
-
-    @abstractmethod
-    def describe(self, settings: BenchSettings) -> dict[str, str]:
-        """Say in a few words per topic what a person should know before driving it, for `bench check`."""
-
-
-def open_bench(settings: BenchSettings, request: BenchRequest | None = None) -> Bench:
-    """Open the bench of a checked file."""
-    kind = settings.kind
-    if not isinstance(kind, BenchKind):
-        raise FileError(settings.document.path, f'field "bench": {settings.model.bench} is no kind of bench', 1)
-    request = request or BenchRequest()
-    bench = kind.open(settings, request)
-    bench.settings, bench.request = settings, request
-    return bench
-
-
-def describe_bench(settings: BenchSettings) -> dict[str, str]:
-    """Say in a few words per topic what a person should know about the bench of a file."""
-    return settings.kind.describe(settings) if isinstance(settings.kind, BenchKind) else {}
+def _are_tied(clocks: set[str], triggers: Sequence[tuple[str, str]]) -> bool:
+    """Say whether all clocks are one, or are started together by wires between them."""
+    reached = set(list(clocks)[:1])
+    for _ in triggers:
+        for one, other in triggers:
+            if one in reached or other in reached:
+                reached |= {one, other}
+    return clocks <= reached
 
 
 def _clamp(wiring: SourceWiring, nudge: Nudge, levels: Array, amplitudes: Array) -> None:

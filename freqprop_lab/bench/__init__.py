@@ -1,0 +1,36 @@
+"""Benches: instruments wired to a network. Measure a drive, program conductances, make safe."""
+
+from freqprop_lab.bench._bench import Bench, MeterWiring, ResistorWiring, SourceWiring, WiringRow
+from freqprop_lab.bench._kinds import BenchKind, ChannelUse, InstrumentKind, Roles, describe_bench, open_bench
+from freqprop_lab.bench._legs import Leg, input_legs, nudge_legs
+from freqprop_lab.bench._wired import (
+    WIRED_BENCH,
+    WiredBench,
+    WiredBenchFile,
+    channel_use,
+    checked_instrument,
+    wired_network,
+)
+
+__all__ = [
+    "WIRED_BENCH",
+    "Bench",
+    "BenchKind",
+    "ChannelUse",
+    "InstrumentKind",
+    "Leg",
+    "MeterWiring",
+    "ResistorWiring",
+    "Roles",
+    "SourceWiring",
+    "WiredBench",
+    "WiredBenchFile",
+    "WiringRow",
+    "channel_use",
+    "checked_instrument",
+    "describe_bench",
+    "input_legs",
+    "nudge_legs",
+    "open_bench",
+    "wired_network",
+]

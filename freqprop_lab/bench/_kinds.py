@@ -1,0 +1,83 @@
+"""What other packages register: kinds of bench, and kinds of instrument for the bench that is wired by hand."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+from freqprop_lab.bench._bench import Bench
+from freqprop_lab.config import BenchRequest, BenchSettings, FileError, Section
+from freqprop_lab.instruments import Meter, Source, TunableResistor
+
+
+class BenchKind(ABC):
+    """What a package registers under the entry point `freqprop_lab.benches`: its model of the file, and how to open.
+
+    model: a subclass of `config.BenchFile`.
+    """
+
+    model: type[Any]
+
+    @abstractmethod
+    def open(self, settings: BenchSettings, request: BenchRequest) -> Bench:
+        """Open the bench. Raises FileError for what does not agree, InstrumentError for what does not answer."""
+
+    @abstractmethod
+    def describe(self, settings: BenchSettings) -> dict[str, str]:
+        """Say in a few words per topic what a person should know before driving it, for `bench check`."""
+
+
+@dataclass(frozen=True)
+class ChannelUse:
+    """Which of an instrument's channels and elements a bench uses, by the names that its driver gives them.
+
+    The roles that `InstrumentKind.open` returns have these channels, in this order.
+    """
+
+    drives: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    tunes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The roles of an opened instrument; None for one that it has not, or that nobody uses."""
+
+    source: Source | None = None
+    meter: Meter | None = None
+    resistors: TunableResistor | None = None
+
+
+class InstrumentKind(ABC):
+    """What a package registers under the entry point `freqprop_lab.instruments`: its fields, and how to open.
+
+    model: the driver's section of a bench file (`driver` and `resource` among its fields). Modules of the vendor are
+    imported in `open`, so that naming a driver costs nothing.
+    """
+
+    model: type[Section]
+
+    @abstractmethod
+    def open(self, name: str, settings: Any, use: ChannelUse) -> Roles:
+        """Open the instrument once and return its roles; `name` is what the bench file calls it.
+
+        settings: the checked model. Raises InstrumentError, and ValueError naming the nearest for a channel that it
+        has not.
+        """
+
+
+def open_bench(settings: BenchSettings, request: BenchRequest | None = None) -> Bench:
+    """Open the bench of a checked file."""
+    kind = settings.kind
+    if not isinstance(kind, BenchKind):
+        raise FileError(settings.document.path, f'field "bench": {settings.model.bench} is no kind of bench', 1)
+    request = request or BenchRequest()
+    bench = kind.open(settings, request)
+    bench.settings, bench.request = settings, request
+    return bench
+
+
+def describe_bench(settings: BenchSettings) -> dict[str, str]:
+    """Say in a few words per topic what a person should know about the bench of a file."""
+    return settings.kind.describe(settings) if isinstance(settings.kind, BenchKind) else {}

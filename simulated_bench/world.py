@@ -1,0 +1,147 @@
+"""The world that virtual instruments share: one circuit, one clock, and trigger wires between them.
+
+A server puts signals on terminals (one a source channel), looks at nodes, turns tunable elements, and fires triggers.
+What one instrument drives is what every other one sees. Time is virtual: it stands still until somebody advances it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from freqprop_lab.network import Network
+from freqprop_lab.values import Array
+from simulated_bench.circuit import Circuit, Connection
+
+_SAME = 12  # decimals in which two instants of a nonlinear network count as alike
+
+
+class Signal(Protocol):
+    """What a source channel puts out, V or A, as a function of the world's time in seconds."""
+
+    def at(self, times: Array) -> Array:
+        """Return the values at times, (time,)."""
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A level."""
+
+    value: float
+
+    def at(self, times: Array) -> Array:
+        """Return the level."""
+        return np.full(times.shape, self.value)
+
+
+@dataclass(frozen=True)
+class Held:
+    """Samples that a converter puts out one after the other from `start` on, each held until the next.
+
+    before: the value until then. repeat: begin anew after the last; otherwise the last one stays.
+    """
+
+    samples: Array
+    sample_rate: float
+    start: float
+    before: float
+    repeat: bool = False
+
+    def at(self, times: Array) -> Array:
+        """Return the sample that is on at each time."""
+        # A hundredth of a sample early is the same sample: instants of one clock, told apart by rounding only.
+        number = np.floor((times - self.start) * self.sample_rate + 0.01).astype(np.intp)
+        size = len(self.samples)
+        inside = number % size if self.repeat else np.minimum(number, size - 1)
+        return np.where(number < 0, self.before, self.samples[np.maximum(inside, 0)])
+
+
+class World:
+    """One breadboard with named terminals. Every public call may come from any server's thread.
+
+    terminals: where each source channel is connected, by name such as `daq/ao0`. conductances: true values of the
+    tunable branches by name, S. gauge: see `Circuit`.
+    """
+
+    def __init__(
+        self, network: Network, terminals: Mapping[str, Connection], rng: np.random.Generator, gauge: int | None = None
+    ) -> None:
+        self.network = network
+        self.rng = rng
+        self._names = tuple(terminals)
+        self._circuit = Circuit(network, list(terminals.values()), gauge)
+        self._signals: dict[str, Signal] = {name: Constant(0.0) for name in terminals}
+        self._conductances = dict(zip(network.tunable_names, network.own_conductances.tolist(), strict=True))
+        self._now = 0.0
+        self._waiting: dict[str, list[Callable[[float], None]]] = {}
+        self._lock = threading.RLock()
+
+    @property
+    def now(self) -> float:
+        """Seconds since the world began."""
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        with self._lock:
+            self._now += seconds
+
+    def put(self, terminal: str, signal: Signal) -> None:
+        """Put a signal on a terminal; it stays until another one takes its place."""
+        with self._lock:
+            if terminal not in self._signals:
+                raise KeyError(f"no terminal {terminal}; there are {', '.join(self._names)}")
+            self._signals[terminal] = signal
+
+    def level(self, terminal: str) -> float:
+        """Return what is on a terminal now: V or A."""
+        with self._lock:
+            return float(self._signals[terminal].at(np.array([self._now]))[0])
+
+    def program(self, conductances: Mapping[str, float]) -> None:
+        """Set the true conductances of tunable branches, S, by name."""
+        with self._lock:
+            self._conductances |= dict(conductances)
+            self._circuit.program(np.array([self._conductances[name] for name in self.network.tunable_names]))
+
+    def conductance(self, branch: str) -> float:
+        """Return the true conductance of a tunable branch, S."""
+        return self._conductances[branch]
+
+    def volts(self, nodes: Sequence[str], times: Array) -> Array:
+        """Return the true voltages of nodes at times, (node, time), V; ground reads 0."""
+        with self._lock:
+            sources = np.stack([self._signals[name].at(times) for name in self._names], axis=1)
+            distinct, which = np.unique(np.round(sources, _SAME), axis=0, return_inverse=True)
+            found = self._circuit.operating_point(distinct)
+            grounded = np.concatenate([found, np.zeros((len(found), 1))], axis=1)
+            places = [self.network.index[node] for node in nodes]
+            return np.ascontiguousarray(grounded[np.ravel(which)][:, places].T)
+
+    def wait_for(self, trigger: str, capture: Callable[[float], None]) -> Callable[[], None]:
+        """Call capture(instant) once, when the trigger next fires; returns how to give up waiting."""
+        with self._lock:
+            self._waiting.setdefault(trigger, []).append(capture)
+
+        def give_up() -> None:
+            with self._lock:
+                waiting = self._waiting.get(trigger, [])
+                if capture in waiting:
+                    waiting.remove(capture)
+
+        return give_up
+
+    def fire(self, trigger: str) -> float:
+        """Fire a trigger now: whoever waits for it captures at this instant. Returns the instant.
+
+        The source that fires has put its signal first, so a capture sees all of it.
+        """
+        with self._lock:
+            instant = self._now
+            for capture in self._waiting.pop(trigger, []):
+                capture(instant)
+            return instant
