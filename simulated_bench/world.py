@@ -75,7 +75,8 @@ class World:
         self._names = tuple(terminals)
         self._circuit = Circuit(network, list(terminals.values()), gauge)
         self._signals: dict[str, Signal] = {name: Constant(0.0) for name in terminals}
-        self._conductances = dict(zip(network.tunable_names, network.own_conductances.tolist(), strict=True))
+        own: list[float] = network.own_conductances.tolist()
+        self._conductances: dict[str, float] = dict(zip(network.tunable_names, own, strict=True))
         self._now = 0.0
         self._waiting: dict[str, list[Callable[[float], None]]] = {}
         self._lock = threading.RLock()
