@@ -25,7 +25,7 @@ _ROWS = (
     ("relative_error", "error / separation"),
     ("test_error", "error, test half, task V"),
     ("margin", "smallest margin, task V"),
-    ("cost", "mean cost, task V^2"),
+    ("cost", "mean cost"),
 )
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
