@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from freqprop_lab.bench import Bench, BenchKind, MeterWiring, ResistorWiring, SourceWiring
+from freqprop_lab.bench import Bench, BenchKind, MeterWiring, ResistorWiring, SourceWiring, described_network
 from freqprop_lab.config import (
     BarabasiAlbertSection,
     BenchRequest,
     BenchSettings,
+    Document,
     FileError,
     build_network,
     parse_network,
@@ -181,31 +182,13 @@ class NumericKind(BenchKind):
         model, where = settings.model, settings.document
         if not isinstance(model, NumericBenchFile):
             raise FileError(where.path, "is not the file of a numeric bench", 1)
-        streams = random_streams(request.seed)
-        section = model.network
-        if request.network is not None:
-            if section.kind == "csv":
-                message = "this bench's network stands in a table; leave the section network out of the experiment"
-                raise FileError(where.path, message, where.line(("network",)))
-            section = parse_network(request.network)
-        if request.nodes is not None or request.edges is not None:
-            if not isinstance(section, BarabasiAlbertSection):
-                raise FileError(
-                    where.path,
-                    f"--nodes and --edges act on a network of the kind barabasi-albert; this one is {section.kind}",
-                    where.line(("network", "kind")),
-                )
-            changes = {"nodes": request.nodes or section.nodes, "edges": request.edges or section.edges}
-            section = section.model_copy(update=changes)
         if request.unsynchronised:
             model = model.model_copy(update={"meter": model.meter.model_copy(update={"synchronised": False})})
-        siemens = model.scales.conductance
+        drawn = model.network.kind != "csv"
+        network = _drawn_network(settings, model, request) if drawn else described_network(settings, model, request)
+        _check_names(model, network, where)
         try:
-            network = build_network(
-                section, settings.folder, siemens, request.ports, streams["graph"], streams["ports"]
-            )
-            _check_names(model, network)
-            return NumericBench(model, network, streams["noise"])
+            return NumericBench(model, network, random_streams(request.seed)["noise"])
         except (NetworkError, CircuitError) as error:
             raise FileError(where.path, f'section "network": {error}', where.line(("network",))) from None
 
@@ -221,11 +204,29 @@ class NumericKind(BenchKind):
 NUMERIC_BENCH = NumericKind()
 
 
-def _check_names(model: NumericBenchFile, network: Network) -> None:
+def _drawn_network(settings: BenchSettings, model: NumericBenchFile, request: BenchRequest) -> Network:
+    """Build the network that the bench file draws, or the one that the experiment wishes for instead."""
+    where, streams = settings.document, random_streams(request.seed)
+    section = model.network if request.network is None else parse_network(request.network)
+    if request.nodes is not None or request.edges is not None:
+        if not isinstance(section, BarabasiAlbertSection):
+            message = f"--nodes and --edges act on a network of the kind barabasi-albert; this one is {section.kind}"
+            raise FileError(where.path, message, where.line(("network", "kind")))
+        changes = {"nodes": request.nodes or section.nodes, "edges": request.edges or section.edges}
+        section = section.model_copy(update=changes)
+    siemens = model.scales.conductance
+    try:
+        return build_network(section, settings.folder, siemens, request.ports, streams["graph"], streams["ports"])
+    except NetworkError as error:
+        raise FileError(where.path, f'section "network": {error}', where.line(("network",))) from None
+
+
+def _check_names(model: NumericBenchFile, network: Network, document: Document) -> None:
     stuck = model.resistors.stuck
     for name in stuck if isinstance(stuck, list) else ():
         if name not in network.tunable_names:
-            raise NetworkError(f'resistors.stuck: no tunable branch "{name}".{nearest(name, network.tunable_names)}')
+            message = f'resistors.stuck: no tunable branch "{name}".{nearest(name, network.tunable_names)}'
+            raise FileError(document.path, message, document.line(("resistors", "stuck")))
 
 
 __all__ = ["NUMERIC_BENCH", "NumericBench", "NumericKind"]

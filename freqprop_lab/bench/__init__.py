@@ -1,6 +1,7 @@
 """Benches: instruments wired to a network. Measure a drive, program conductances, make safe."""
 
 from freqprop_lab.bench._bench import Bench, MeterWiring, ResistorWiring, SourceWiring, WiringRow
+from freqprop_lab.bench._described import described_network
 from freqprop_lab.bench._kinds import BenchKind, ChannelUse, InstrumentKind, Roles, describe_bench, open_bench
 from freqprop_lab.bench._legs import Leg, input_legs, nudge_legs
 from freqprop_lab.bench._wired import (
@@ -29,6 +30,7 @@ __all__ = [
     "channel_use",
     "checked_instrument",
     "describe_bench",
+    "described_network",
     "input_legs",
     "nudge_legs",
     "open_bench",

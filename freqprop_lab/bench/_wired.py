@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from freqprop_lab.bench._bench import Bench, MeterWiring, ResistorWiring, SourceWiring
+from freqprop_lab.bench._described import described_network
 from freqprop_lab.bench._kinds import BenchKind, ChannelUse, InstrumentKind, Roles
 from freqprop_lab.bench._legs import Leg, input_legs, nudge_legs
 from freqprop_lab.config import (
@@ -19,15 +20,13 @@ from freqprop_lab.config import (
     Document,
     FileError,
     Section,
-    build_network,
     instrument_kinds,
     load_instrument_kind,
     validate,
 )
 from freqprop_lab.instruments import Source
 from freqprop_lab.names import nearest, shown
-from freqprop_lab.network import Network, NetworkError
-from freqprop_lab.streams import random_streams
+from freqprop_lab.network import Network
 
 Place = Annotated[str, Field(pattern=r"^[^/\s]+/[^/\s]+$")]  # instrument/channel
 
@@ -87,22 +86,14 @@ class WiredKind(BenchKind):
 
 def wired_network(settings: BenchSettings, model: WiredBenchFile, request: BenchRequest) -> Network:
     """Return the network of the bench file, held against what an experiment asks. Raises FileError."""
-    where = settings.document
-    if request.network is not None or request.nodes is not None or request.edges is not None:
-        message = "the network stands on the bench; leave network, --nodes and --edges out of the experiment"
-        raise FileError(where.path, message, where.line(("network",)))
-    streams = random_streams(request.seed)
-    try:
-        return build_network(
-            model.network,
-            settings.folder,
-            model.scales.conductance,
-            request.ports,
-            streams["graph"],
-            streams["ports"],
-        )
-    except NetworkError as error:
-        raise FileError(where.path, f'section "network": {error}', where.line(("network",))) from None
+    section = model.network
+    for name, ports in (("inputs", section.inputs), ("outputs", section.outputs)):
+        if not isinstance(ports, list):
+            message = (
+                f"network.{name}: list the nodes of each port, such as [[n1, n2]]; here nobody can draw them"
+            )
+            raise FileError(settings.document.path, message, settings.document.line(("network", name)))
+    return described_network(settings, model, request)
 
 
 def channel_use(model: WiredBenchFile, instrument: str) -> ChannelUse:

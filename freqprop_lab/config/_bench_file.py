@@ -159,6 +159,9 @@ def check_bench(document: Document, folder: Path) -> BenchSettings:
     name = document.data.get("bench", "numeric")
     line = document.line(("bench",))
     field = ".".join(str(part) for part in (*document.section_of, "bench"))
+    if "task" in document.data:
+        message = "is an experiment file; a bench file is wanted here. Its own bench stands in the field bench"
+        raise FileError(document.path, message, document.line(("task",)))
     if not isinstance(name, str):
         known = shown(bench_kinds())
         message = f'field "{field}" is {cut(repr(name))}; the kind of bench is wanted. Installed: {known}'
