@@ -1,4 +1,7 @@
-"""Make every figure that the docs claim, and write docs/figures.md: python benchmarks/prove.py [--quick]."""
+"""Make every figure that the docs claim, and write docs/figures.md: python benchmarks/prove.py [NAME ...] [--quick].
+
+NAME: speed, iris, xor, parts; only their rows are made anew. --quick: few seeds, to try the scripts, in another file.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ import speed
 import xor
 
 _PAGE = Path(__file__).parent.parent / "docs" / "figures.md"
+_BENCHMARKS = {"speed": speed, "iris": iris, "xor": xor, "parts": parts}
 _HEAD = """\
 # Figures
 
@@ -26,17 +30,22 @@ standard error over seeds, sd the standard deviation over them. Times are of the
 
 def main() -> None:
     """Run the benchmarks one after the other and write the table."""
+    named = [name for name in sys.argv[1:] if name in _BENCHMARKS]
     quick = "--quick" in sys.argv
+    page = _PAGE.with_name("figures-quick.md") if quick else _PAGE
+    standing = page.read_text(encoding="utf-8").splitlines() if page.exists() else []
     described = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     commit, date = described.stdout.strip() or "-", datetime.now(UTC).date().isoformat()
     lines = []
-    for benchmark in (speed, iris, xor, parts):
+    for name, benchmark in _BENCHMARKS.items():
+        if named and name not in named:
+            lines += [line for line in standing if f"`{benchmark.COMMAND}`" in line]
+            continue
         for row in benchmark.rows(quick=quick):
             print(f"{row.claim}: {row.figure}", flush=True)
             claim = row.claim.replace("|", "\\|")
-            lines.append(f"| {claim} | {row.figure} | `{row.command}` | {date} | {commit} |\n")
-    page = _PAGE if not quick else _PAGE.with_name("figures-quick.md")
-    page.write_text(_HEAD + "".join(lines), encoding="utf-8")
+            lines.append(f"| {claim} | {row.figure} | `{row.command}` | {date} | {commit} |")
+    page.write_text(_HEAD + "".join(f"{line}\n" for line in lines), encoding="utf-8")
     print(f"wrote {page}")
 
 

@@ -21,6 +21,7 @@ from freqprop_lab.instruments import (
 from freqprop_lab.values import Array, Record, Timing
 from freqprop_lab.waveform import Waveform
 from simulated_bench.breadboard import Breadboard, Excitation
+from simulated_bench.converter import quantised
 from simulated_bench.settings import MeterSection, SourceSection
 
 _MAKER = "freqprop-lab"
@@ -99,7 +100,7 @@ class SimulatedSource(Source):
         self._open = False
 
     def _convert(self, values: Array) -> Array:
-        return _quantised(values, self.limits.highest, self._bits or 32)
+        return quantised(values, self.limits.highest, self._bits or 32)
 
 
 class SimulatedMeter(Meter):
@@ -166,7 +167,7 @@ class SimulatedMeter(Meter):
             seen = seen + self._noise * self.noise.standard_normal(seen.shape)
         highest = self._range
         if self._bits:
-            seen = _quantised(seen, self._range, self._bits)
+            seen = quantised(seen, self._range, self._bits)
             highest *= 1 - 2.0 ** (1 - self._bits)
         end = (seen >= highest) | (seen <= -self._range)
         return Record(
@@ -201,13 +202,3 @@ class SimulatedMeter(Meter):
             return np.asarray(static[self._nodes, None] + f * nudge[self._nodes, None])
         volts = self._board.volts(f.ravel()).reshape(*f.shape, -1)
         return np.stack([volts[channel, :, node] for channel, node in enumerate(self._nodes)])
-
-
-def _quantised(values: Array, highest: Array | float, bits: int) -> Array:
-    """Return what a converter of so many bits makes of values: two's complement, zero among its 2^bits codes.
-
-    The highest code lies one step below the range's end.
-    """
-    half = 2 ** (bits - 1)
-    step = highest / half
-    return np.asarray(np.clip(np.round(values / step), -half, half - 1) * step)

@@ -72,9 +72,10 @@ class World:
     ) -> None:
         self.network = network
         self.rng = rng
-        self._names = tuple(terminals)
-        self._circuit = Circuit(network, list(terminals.values()), gauge)
-        self._signals: dict[str, Signal] = {name: Constant(0.0) for name in terminals}
+        self._terminals = dict(terminals)
+        self._gauge = gauge
+        self._circuits: dict[tuple[str, ...], Circuit] = {}
+        self._signals: dict[str, Signal | None] = {name: Constant(0.0) for name in terminals}
         own: list[float] = network.own_conductances.tolist()
         self._conductances: dict[str, float] = dict(zip(network.tunable_names, own, strict=True))
         self._now = 0.0
@@ -91,23 +92,25 @@ class World:
         with self._lock:
             self._now += seconds
 
-    def put(self, terminal: str, signal: Signal) -> None:
-        """Put a signal on a terminal; it stays until another one takes its place."""
+    def put(self, terminal: str, signal: Signal | None) -> None:
+        """Put a signal on a terminal; it stays until another one takes its place. None disconnects the terminal."""
         with self._lock:
             if terminal not in self._signals:
-                raise KeyError(f"no terminal {terminal}; there are {', '.join(self._names)}")
+                raise KeyError(f"no terminal {terminal}; there are {', '.join(self._signals)}")
             self._signals[terminal] = signal
 
     def level(self, terminal: str) -> float:
-        """Return what is on a terminal now: V or A."""
+        """Return what is on a terminal now: V or A; 0 where it is disconnected."""
         with self._lock:
-            return float(self._signals[terminal].at(np.array([self._now]))[0])
+            signal = self._signals[terminal]
+            return 0.0 if signal is None else float(signal.at(np.array([self._now]))[0])
 
     def program(self, conductances: Mapping[str, float]) -> None:
         """Set the true conductances of tunable branches, S, by name."""
         with self._lock:
             self._conductances |= dict(conductances)
-            self._circuit.program(np.array([self._conductances[name] for name in self.network.tunable_names]))
+            for circuit in self._circuits.values():
+                circuit.program(self._true())
 
     def conductance(self, branch: str) -> float:
         """Return the true conductance of a tunable branch, S."""
@@ -116,12 +119,24 @@ class World:
     def volts(self, nodes: Sequence[str], times: Array) -> Array:
         """Return the true voltages of nodes at times, (node, time), V; ground reads 0."""
         with self._lock:
-            sources = np.stack([self._signals[name].at(times) for name in self._names], axis=1)
+            live = {name: signal for name, signal in self._signals.items() if signal is not None}
+            columns = [signal.at(times) for signal in live.values()]
+            sources = np.stack(columns, axis=1) if columns else np.zeros((len(times), 0))
             distinct, which = np.unique(np.round(sources, _SAME), axis=0, return_inverse=True)
-            found = self._circuit.operating_point(distinct)
+            found = self._circuit_of(tuple(live)).operating_point(distinct)
             grounded = np.concatenate([found, np.zeros((len(found), 1))], axis=1)
             places = [self.network.index[node] for node in nodes]
             return np.ascontiguousarray(grounded[np.ravel(which)][:, places].T)
+
+    def _true(self) -> Array:
+        return np.array([self._conductances[name] for name in self.network.tunable_names])
+
+    def _circuit_of(self, live: tuple[str, ...]) -> Circuit:
+        """Return the circuit of the connected terminals, kept from call to call."""
+        if live not in self._circuits:
+            self._circuits[live] = Circuit(self.network, [self._terminals[name] for name in live], self._gauge)
+            self._circuits[live].program(self._true())
+        return self._circuits[live]
 
     def wait_for(self, trigger: str, capture: Callable[[float], None]) -> Callable[[], None]:
         """Call capture(instant) once, when the trigger next fires; returns how to give up waiting."""

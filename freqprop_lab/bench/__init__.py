@@ -2,14 +2,16 @@
 
 from freqprop_lab.bench._bench import Bench, MeterWiring, ResistorWiring, SourceWiring, WiringRow
 from freqprop_lab.bench._described import described_network
-from freqprop_lab.bench._kinds import BenchKind, ChannelUse, InstrumentKind, Roles, describe_bench, open_bench
+from freqprop_lab.bench._kinds import BenchKind, ChannelUse, Found, InstrumentKind, Roles, describe_bench, open_bench
 from freqprop_lab.bench._legs import Leg, input_legs, nudge_legs
+from freqprop_lab.bench._ratings import Margin, margins, rated_conductance
 from freqprop_lab.bench._wired import (
     WIRED_BENCH,
     WiredBench,
     WiredBenchFile,
     channel_use,
     checked_instrument,
+    make_file_safe,
     wired_network,
 )
 
@@ -18,8 +20,10 @@ __all__ = [
     "Bench",
     "BenchKind",
     "ChannelUse",
+    "Found",
     "InstrumentKind",
     "Leg",
+    "Margin",
     "MeterWiring",
     "ResistorWiring",
     "Roles",
@@ -32,7 +36,10 @@ __all__ = [
     "describe_bench",
     "described_network",
     "input_legs",
+    "make_file_safe",
+    "margins",
     "nudge_legs",
     "open_bench",
+    "rated_conductance",
     "wired_network",
 ]

@@ -168,6 +168,29 @@ class Bench:
             rows.append(WiringRow(wiring.source.name, channel, node, does, span))
         return rows
 
+    def source_span(self, levels: Array, nudge: float | None) -> tuple[float, float]:
+        """Return the lowest and highest voltage that the sources put on the network, V, rest included.
+
+        levels: a data set, (example, input). nudge: how far a nudged source leaves its rest, V; its limits if None.
+        """
+        grounded = any(-1 in ends for ends in (self.network.plus, self.network.minus))
+        lowest, highest = (0.0, 0.0) if grounded else (np.inf, -np.inf)
+        for wiring in self._sources:
+            limits = wiring.source.limits
+            rest = np.nan_to_num(wiring.rest)
+            values = levels @ wiring.from_inputs.T + rest
+            nudged = (wiring.from_outputs != 0).any(axis=1)
+            reach = np.zeros(len(rest)) if nudge is None else np.where(nudged, nudge, 0.0)
+            low, high = values.min(axis=0) - reach, values.max(axis=0) + reach
+            if nudge is None:
+                low, high = np.where(nudged, limits.lowest, low), np.where(nudged, limits.highest, high)
+            volts = np.array([unit == "V" for unit in limits.units])
+            clamped = np.isnan(wiring.rest)
+            used = volts & ~clamped
+            if used.any():
+                lowest, highest = min(lowest, float(low[used].min())), max(highest, float(high[used].max()))
+        return (lowest, highest) if lowest <= highest else (0.0, 0.0)
+
     def check_levels(self, levels: Array) -> None:
         """Refuse a data set, (example, input), V or A, with a level beyond what a source may give: LimitError."""
         self._refuse_gaps(levels)
@@ -225,20 +248,15 @@ class Bench:
         """
         sampling = self.sampling
         periods = n_periods or sampling.periods
-        sample_rate = sampling.frequency * sampling.samples_per_period
         lead = self._settling_periods()
-        self._load(drive, periods + lead, sample_rate)
         n_samples = (periods + lead) * sampling.samples_per_period
-        timings = [wiring.meter.arm(n_samples, sample_rate) for wiring in self._meters]
+        self._prepare(drive, periods + lead, n_samples)
         with contextlib.ExitStack() as nudges:
             for wiring in self._sources:
                 nudges.callback(wiring.source.stop)  # every one of them, also where another's stop fails
             for wiring in self._sources:
                 wiring.source.start()
             records = [wiring.meter.read() for wiring in self._meters]
-        if len({timing.sample_rate for timing in timings}) > 1:
-            rates = ", ".join(f"{timing.sample_rate:g} Hz" for timing in timings)
-            raise LimitError(f"bench {self.name}: its meters sample at {rates}; choose a rate that all of them have")
         return self._by_node(records, n_samples, lead * sampling.samples_per_period)
 
     def respond(self, drive: Drive, n_periods: int | None = None) -> Response:
@@ -323,12 +341,40 @@ class Bench:
                 "Nothing was sent. Look for gaps in the data set, or for a feature that never varies"
             )
 
-    def _load(self, drive: Drive, n_periods: int, sample_rate: float) -> None:
+    def _prepare(self, drive: Drive, n_periods: int, n_samples: int) -> None:
+        """Load the sources and arm the meters, at rates that all of them really have.
+
+        A meter with a clock of its own says first what it can do; the nudge's frequency then follows, so that a record
+        holds whole periods. A meter on a source's clock is armed once that is set.
+        """
+        sample_rate = self.sampling.frequency * self.sampling.samples_per_period
+        shared = {wiring.source.clock for wiring in self._sources}
+        own = [wiring.meter for wiring in self._meters if wiring.meter.clock not in shared]
+        timings = [meter.arm(n_samples, sample_rate) for meter in own]
+        sample_rate = timings[0].sample_rate if timings else sample_rate
+        loaded = self._load(drive, n_periods, sample_rate)
+        for wiring in self._meters:
+            if wiring.meter.clock in shared:
+                sample_rate = loaded.get(wiring.meter.clock, sample_rate)
+                timings.append(wiring.meter.arm(n_samples, sample_rate))
+        if len({timing.sample_rate for timing in timings}) > 1:
+            rates = ", ".join(f"{timing.sample_rate:g} Hz" for timing in timings)
+            raise LimitError(f"bench {self.name}: its meters sample at {rates}; choose a rate that all of them have")
+        for timing in timings:
+            if timing.n_samples != n_samples:
+                raise LimitError(
+                    f"bench {self.name}: a meter takes {timing.n_samples} samples where {n_samples} are asked; change "
+                    "sampling.periods or sampling.samples_per_period"
+                )
+
+    def _load(self, drive: Drive, n_periods: int, sample_rate: float) -> dict[str, float]:
+        """Load every source; return the sample rate that each clock really has, Hz."""
         nudge = drive.nudge
         if nudge is not None and nudge.kind not in self.nudges:
             able = ", ".join(sorted(kind.value for kind in self.nudges))
             raise LimitError(f"bench {self.name} can't nudge by {nudge.kind.value}; it can by {able}")
         self._refuse_gaps(drive.levels)
+        frequency, rates = sample_rate / self.sampling.samples_per_period, {}
         for wiring in self._sources:
             levels = wiring.from_inputs @ drive.levels + wiring.rest
             amplitudes = np.zeros_like(levels)
@@ -336,8 +382,26 @@ class Bench:
                 _clamp(wiring, nudge, levels, amplitudes)
             elif nudge is not None and nudge.kind is not NudgeKind.FEEDBACK:
                 amplitudes = wiring.from_outputs @ nudge.amplitudes
+                self._refuse_strong_nudge(wiring, amplitudes, nudge.waveform)
             waveform = None if nudge is None else nudge.waveform
-            wiring.source.load(levels, amplitudes, waveform, self.sampling.frequency, n_periods, sample_rate)
+            timing = wiring.source.load(levels, amplitudes, waveform, frequency, n_periods, sample_rate)
+            rates[wiring.source.clock] = timing.sample_rate
+        return rates
+
+    def _refuse_strong_nudge(self, wiring: SourceWiring, amplitudes: Array, waveform: Waveform) -> None:
+        """Refuse a nudge that the ratings of the bench file don't allow, before anything is sent."""
+        rated = None if self.settings is None else self.settings.model.ratings.nudge
+        if rated is None:
+            return
+        volts = np.array([unit == "V" for unit in wiring.source.limits.units])
+        reached = np.abs(amplitudes) * max(abs(waveform.lowest), abs(waveform.highest)) * volts
+        if (reached > rated).any():
+            channel = int(reached.argmax())
+            raise LimitError(
+                f'source "{wiring.source.name}", channel {channel}: a nudge of {reached[channel]:.4g} V asked, '
+                f"ratings.nudge is {rated:.4g} V. Nothing was sent. Lower nudge.gamma, or raise the rating if the "
+                "parts bear it"
+            )
 
     def _by_node(self, records: Sequence[Record], n_samples: int, dropped: int) -> Record:
         n_nodes = len(self.network.nodes)

@@ -49,14 +49,25 @@ class Roles:
     resistors: TunableResistor | None = None
 
 
+@dataclass(frozen=True)
+class Found:
+    """An instrument that was discovered: a line for a bench file, and what is known of it."""
+
+    line: str
+    words: str
+
+
 class InstrumentKind(ABC):
     """What a package registers under the entry point `freqprop_lab.instruments`: its fields, and how to open.
 
-    model: the driver's section of a bench file (`driver` and `resource` among its fields). Modules of the vendor are
-    imported in `open`, so that naming a driver costs nothing.
+    model: the driver's section of a bench file (`driver` and `resource` among its fields). library, extra: the module
+    that it opens with, and the extra of freqprop-lab (or the package) that brings it; it is imported in `open` only,
+    so that naming a driver costs nothing.
     """
 
     model: type[Section]
+    library: str = ""
+    extra: str = ""
 
     @abstractmethod
     def open(self, name: str, settings: Any, use: ChannelUse) -> Roles:
@@ -65,6 +76,14 @@ class InstrumentKind(ABC):
         settings: the checked model. Raises InstrumentError, and ValueError naming the nearest for a channel that it
         has not.
         """
+
+    def all_channels(self, settings: Any) -> ChannelUse:  # noqa: ARG002 - the answer of a kind that can't tell
+        """Return every channel that might put something out, for making safe what nobody has wired."""
+        return ChannelUse()
+
+    def discover(self, *, network: bool) -> list[Found]:  # noqa: ARG002 - the answer of a kind that can't look
+        """Look for instruments of this kind, writing to no port; only with `network` may anything be broadcast."""
+        return []
 
 
 def open_bench(settings: BenchSettings, request: BenchRequest | None = None) -> Bench:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -58,14 +58,18 @@ class WiredKind(BenchKind):
     model = WiredBenchFile
 
     def open(self, settings: BenchSettings, request: BenchRequest) -> WiredBench:
-        """Open every instrument once; where one fails, those already open are closed again."""
+        """Open every instrument that is wired, once; where one fails, those already open are closed again."""
         model, document = settings.model, settings.document
         if not isinstance(model, WiredBenchFile):
             raise FileError(document.path, "is not the file of a wired bench", 1)
         network = wired_network(settings, model, request)
+        if model.ports == "floating":
+            message = "floating ports exist in simulation only; drive each end against ground: ports: referred"
+            raise FileError(document.path, message, document.line(("ports",)))
         _check_wiring(model, network, document)
         with contextlib.ExitStack() as stack:
-            roles = {name: _open(name, model, document, stack) for name in model.instruments}
+            used = [name for name in model.instruments if channel_use(model, name) != ChannelUse()]
+            roles = {name: _open(name, model, document, stack) for name in used}
             bench = _assemble(model, network, roles)
             if request.unsynchronised:
                 bench.synchronised = False
@@ -89,9 +93,7 @@ def wired_network(settings: BenchSettings, model: WiredBenchFile, request: Bench
     section = model.network
     for name, ports in (("inputs", section.inputs), ("outputs", section.outputs)):
         if not isinstance(ports, list):
-            message = (
-                f"network.{name}: list the nodes of each port, such as [[n1, n2]]; here nobody can draw them"
-            )
+            message = f"network.{name}: list the nodes of each port, such as [[n1, n2]]; here nobody can draw them"
             raise FileError(settings.document.path, message, settings.document.line(("network", name)))
     return described_network(settings, model, request)
 
@@ -104,6 +106,31 @@ def channel_use(model: WiredBenchFile, instrument: str) -> ChannelUse:
         for places in (wiring.drives, wiring.reads, wiring.tunes)
     ]
     return ChannelUse(*used)
+
+
+def make_file_safe(settings: BenchSettings) -> Iterator[tuple[str, Exception | None]]:
+    """Open each instrument of a bench file by itself and make it safe; yield its name and what went wrong, if anything.
+
+    Asks nothing of the network or the wiring, so that a half-wrong file still stops what it names.
+    """
+    model = settings.model
+    if not isinstance(model, WiredBenchFile):
+        return
+    for name in model.instruments:
+        fault: Exception | None = None
+        try:
+            kind, fields = checked_instrument(settings.document.section("instruments").section(name))
+            use = channel_use(model, name)
+            roles = kind.open(name, fields, use if use != ChannelUse() else kind.all_channels(fields))
+            if roles == Roles():
+                fault = ValueError("nothing of it is wired, so it was not opened; switch it off by hand")
+            for role in (roles.source, roles.meter, roles.resistors):
+                if role is not None:
+                    role.make_safe()
+                    role.close()
+        except Exception as error:  # noqa: BLE001 - the others must be reached whatever this one does
+            fault = error
+        yield name, fault
 
 
 def _open(name: str, model: WiredBenchFile, document: Document, stack: contextlib.ExitStack) -> Roles:

@@ -8,15 +8,27 @@ from typing import TYPE_CHECKING
 
 import click
 
+from freqprop_lab.cli._live import draw, read, safe, scope, set_values, show_live
+from freqprop_lab.cli._plugged import plugged_command, plugged_commands
+
 if TYPE_CHECKING:
     from freqprop_lab.bench import Bench
+    from freqprop_lab.values import Array
 
 _MOST_ROWS = 24
 
 
-@click.group()
+class _BenchCommands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), *plugged_commands("bench")]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, cmd_name) or plugged_command(f"bench {cmd_name}")
+
+
+@click.group(cls=_BenchCommands)
 def bench() -> None:
-    """Look at benches."""
+    """Look at benches, read and set them, serve virtual ones, make them safe."""
 
 
 @bench.command()
@@ -25,7 +37,8 @@ def bench() -> None:
     "--experiment", type=click.Path(path_type=Path), help="Hold this experiment against it; iris if left out."
 )
 @click.option("--all", "show_all", is_flag=True, help="Show every channel, however many.")
-def check(bench_file: Path, experiment: Path | None, *, show_all: bool) -> None:
+@click.option("--live", is_flag=True, help="Also identify every instrument, and measure noise and loop time.")
+def check(bench_file: Path, experiment: Path | None, *, show_all: bool, live: bool) -> None:
     """Say whether files, channels, nodes and limits agree, what would be driven where, and for how long."""
     from freqprop_lab import session  # noqa: PLC0415
     from freqprop_lab.bench import describe_bench  # noqa: PLC0415
@@ -55,8 +68,11 @@ def check(bench_file: Path, experiment: Path | None, *, show_all: bool) -> None:
             f"{'A' if opened.level_scale == opened.scales.amperes != opened.scales.volts else 'V'}, "
             f"{job.task.n_outputs} outputs; every level is within the limits"
         )
+        _show_margins(opened, driven, job.highest)
         _show_time(opened, len(job.task.train), loaded.model.epochs)
-    click.echo("ok: nothing was driven")
+        if live:
+            show_live(opened, len(job.task.train) * loaded.model.epochs)
+    click.echo("ok: the bench is safe" if live else "ok: nothing was driven")
 
 
 def _show_wiring(opened: Bench, *, show_all: bool) -> None:
@@ -66,6 +82,16 @@ def _show_wiring(opened: Bench, *, show_all: bool) -> None:
         click.echo(f"{row.instrument:14}{row.channel:>8}  {row.node:16}{row.does:34}{row.limits}")
     if len(rows) > _MOST_ROWS and not show_all:
         click.echo(f"... and {len(rows) - _MOST_ROWS} more channels (--all shows them)")
+
+
+def _show_margins(opened: Bench, levels: Array, highest: Array) -> None:
+    from freqprop_lab.bench import margins  # noqa: PLC0415
+
+    if opened.settings is None:
+        return
+    for margin in margins(opened, opened.settings.model.ratings, levels, highest):
+        used = f"{margin.worst:.4g} of {margin.allowed:.4g} {margin.unit}"
+        click.echo(f"worst case, {margin.what}: {used} ({margin.where})")
 
 
 def _show_time(opened: Bench, n_examples: int, epochs: int) -> None:
@@ -92,3 +118,7 @@ def _seconds_per_response(opened: Bench) -> float:
     for _ in range(count):
         opened.respond(drive)
     return (time.perf_counter() - began) / count
+
+
+for command in (set_values, read, scope, draw, safe):
+    bench.add_command(command)

@@ -7,6 +7,8 @@ from importlib import import_module
 
 import click
 
+from freqprop_lab.cli._plugged import plugged_command, plugged_commands
+
 _USED_WRONGLY, _FAILED, _INTERRUPTED = 2, 1, 130
 
 # name: module, function, one line of help. Here, so that --help imports none of them.
@@ -17,18 +19,20 @@ _COMMANDS = {
     "report": ("_runs", "report", "Draw a run as a picture and an HTML page."),
     "evaluate": ("_runs", "evaluate", "Let a trained network answer new rows of a CSV file."),
     "apply": ("_runs", "apply", "Program a run's conductances into a bench, verify, and leave them there."),
-    "bench": ("_bench", "bench", "Look at benches: check a bench file before anything is driven."),
+    "bench": ("_bench", "bench", "Look at benches, read and set them, serve virtual ones, make them safe."),
+    "drivers": ("_drivers", "drivers", "List the drivers that are installed, and what is missing."),
+    "discover": ("_drivers", "discover", "Look for instruments and print lines to paste into a bench file."),
     "templates": ("_templates", "templates", "List the commented files to begin with, or write one here."),
 }
 
 
 class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return list(_COMMANDS)
+        return [*_COMMANDS, *plugged_commands("")]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in _COMMANDS:
-            return None
+            return plugged_command(cmd_name)
         module, function, _ = _COMMANDS[cmd_name]
         command = getattr(import_module(f"freqprop_lab.cli.{module}"), function)
         assert isinstance(command, click.Command)  # noqa: S101 - our own table
@@ -37,17 +41,19 @@ class _Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and args[0] not in _COMMANDS:
+        known = self.list_commands(ctx)
+        if args and not args[0].startswith("-") and args[0] not in known:
             from freqprop_lab.names import nearest  # noqa: PLC0415
 
             raise click.UsageError(
-                f'no command "{args[0]}".{nearest(args[0], _COMMANDS)} There are: {", ".join(_COMMANDS)}', ctx
+                f'no command "{args[0]}".{nearest(args[0], known)} There are: {", ".join(known)}', ctx
             )
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, _, line) in _COMMANDS.items()])
+            listed = [(name, line) for name, (_, _, line) in _COMMANDS.items()]
+            formatter.write_dl([*listed, *((name, "(from another package)") for name in plugged_commands(""))])
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

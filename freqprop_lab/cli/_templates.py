@@ -12,9 +12,10 @@ _TEMPLATES = {
     "iris-best": "Iris with cross-entropy, a bias port and centred inputs: what a user would want",
     "xor": "exclusive or with three diodes, its bench included",
     "csv": "your own table; writes a small made-up one beside it",
+    "virtual-lab": "a breadboard's instruments as servers on this machine; writes its network beside it",
     "bench-numeric": "a numeric bench with every field, all departures from the ideal listed",
 }
-_BESIDE = {"csv": "csv-data.csv"}
+_BESIDE = {"csv": "csv-data.csv", "virtual-lab": "virtual-lab-network.csv"}
 
 
 def template_text(name: str) -> str:

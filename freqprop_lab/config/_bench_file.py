@@ -13,7 +13,7 @@ from freqprop_lab.config import _plugins
 from freqprop_lab.config._network_section import BarabasiAlbertSection, NetworkSection
 from freqprop_lab.config._schema import Section, fault, validate
 from freqprop_lab.config._text import Document, FileError, read_yaml
-from freqprop_lab.config._units import Hertz, Ohms, Seconds, Siemens, Volts
+from freqprop_lab.config._units import Amperes, Hertz, Ohms, Seconds, Siemens, Volts, Watts
 from freqprop_lab.names import cut, shown
 from freqprop_lab.values import Scales
 
@@ -79,6 +79,26 @@ class NudgeSection(_Ends):
     source: Literal["current", "resistor"] = "current"
 
 
+class RatingsSection(Section):
+    """What the parts bear; the worst case of a run is held against it before anything is driven.
+
+    rails: between which every terminal stays. voltage, current, power: of a tunable element. nudge: how far a nudged
+    source may leave its rest; more is refused when it is asked.
+    """
+
+    rails: Annotated[list[Volts], Field(min_length=2, max_length=2)] | None = None
+    voltage: Annotated[Volts, Field(gt=0)] | None = None
+    current: Annotated[Amperes, Field(gt=0)] | None = None
+    power: Annotated[Watts, Field(gt=0)] | None = None
+    nudge: Annotated[Volts, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _rails_rise(self) -> RatingsSection:
+        if self.rails is not None and self.rails[0] >= self.rails[1]:
+            raise fault(f"are {self.rails}; the first must be the lower", "rails")
+        return self
+
+
 class BenchFile(Section):
     """The fields that every bench file has."""
 
@@ -91,6 +111,7 @@ class BenchFile(Section):
     inputs: InputsSection = InputsSection()
     nudge: NudgeSection = NudgeSection()
     sampling: SamplingSection = SamplingSection()
+    ratings: RatingsSection = RatingsSection()
 
     @model_validator(mode="after")
     def _floating_has_no_common_mode(self) -> BenchFile:

@@ -273,14 +273,19 @@ class ExperimentSettings:
 
 def read_experiment_file(path: Path) -> ExperimentSettings:
     """Read and check an experiment file. Raises FileError."""
-    document = read_yaml(path)
-    return ExperimentSettings(document, validate(document, ExperimentFile), path.parent)
+    return _checked(read_yaml(path))
 
 
 def parse_experiment(text: str, path: Path) -> ExperimentSettings:
     """Check an experiment given as text; path is for messages and for the folder of the files that it names."""
-    document = parse_yaml(text, path)
-    return ExperimentSettings(document, validate(document, ExperimentFile), path.parent)
+    return _checked(parse_yaml(text, path))
+
+
+def _checked(document: Document) -> ExperimentSettings:
+    if "task" not in document.data and {"instruments", "scales", "sampling"} & set(document.data):
+        message = "is a bench file; an experiment file is wanted here. Give the bench with --bench"
+        raise FileError(document.path, message, document.line(("bench",)))
+    return ExperimentSettings(document, validate(document, ExperimentFile), document.path.parent)
 
 
 __all__ = ["ExperimentFile", "ExperimentSettings", "parse_experiment", "read_experiment_file"]

@@ -17,8 +17,9 @@ _SPELLINGS = {
     "Ohm": ("Ohm", "ohm", "Ohms", "ohms"),  # and the Greek letter, which becomes Ohm first
     "s": ("s", "second", "seconds"),
     "Hz": ("Hz", "hertz"),
+    "W": ("W", "watt", "watts"),
 }
-_EXAMPLES = {"V": "5 mV", "A": "10 nA", "S": "0.1 mS", "Ohm": "10 kOhm", "s": "2 ms", "Hz": "1 kHz"}
+_EXAMPLES = {"V": "5 mV", "A": "10 nA", "S": "0.1 mS", "Ohm": "10 kOhm", "s": "2 ms", "Hz": "1 kHz", "W": "50 mW"}
 
 
 # quantiphy alone would also take "1,5 V" as 15 V, "x = 5 V", "$5" and "1_000 V".
@@ -105,6 +106,7 @@ def _fraction(value: Any) -> float:
     return float(shape[1]) / 100
 
 
+Watts = Annotated[float, _quantity("W")]
 Volts = Annotated[float, _quantity("V")]
 Amperes = Annotated[float, _quantity("A")]
 Ohms = Annotated[float, _quantity("Ohm")]

@@ -3,5 +3,7 @@
 from freqprop_lab.report._figure import draw_figure
 from freqprop_lab.report._libraries import MissingExtraError
 from freqprop_lab.report._page import write_report
+from freqprop_lab.report._record import draw_record
+from freqprop_lab.report._wiring import draw_wiring
 
-__all__ = ["MissingExtraError", "draw_figure", "write_report"]
+__all__ = ["MissingExtraError", "draw_figure", "draw_record", "draw_wiring", "write_report"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from freqprop_lab.bench import Bench, open_bench
+from freqprop_lab.bench import Bench, margins, open_bench, rated_conductance
 from freqprop_lab.config import (
     BenchRequest,
     BenchSettings,
@@ -168,7 +168,27 @@ def prepare(experiment: ExperimentSettings, bench: Bench) -> Job:
         remedy = "Lower task.inputs.scale or bias, or let task.inputs.outside clip or scale"
         where = experiment.document.line(("task", "inputs"))
         raise FileError(path, f'section "task.inputs": {error}. {remedy}', where) from None
-    return Job(experiment, bench, task, rule, waveform, *_bounds(experiment, bench), streams)
+    lowest, highest = _bounds(experiment, bench)
+    highest = _within_ratings(bench, task.levels * bench.level_scale, lowest, highest)
+    return Job(experiment, bench, task, rule, waveform, lowest, highest, streams)
+
+
+def _within_ratings(bench: Bench, levels: Array, lowest: Array, highest: Array) -> Array:
+    """Return the bounds from above that the parts bear, S; refuse a run whose worst case they don't bear at all."""
+    if bench.settings is None:
+        return highest
+    ratings = bench.settings.model.ratings
+    limit = rated_conductance(bench, ratings, levels)
+    highest = np.maximum(np.minimum(highest, limit), lowest)
+    for margin in margins(bench, bench.settings.model.ratings, levels, highest):
+        if not margin.is_kept:
+            document = bench.settings.document
+            message = (
+                f"ratings: {margin.what}: {margin.worst:.4g} {margin.unit} in the worst case ({margin.where}), allowed "
+                f"are {margin.allowed:.4g} {margin.unit}. Nothing was driven; {margin.remedy}"
+            )
+            raise FileError(document.path, message, document.line(("ratings",)))
+    return highest
 
 
 def _agree_on_ports(experiment: ExperimentSettings, bench: Bench, task: Task) -> None:
