@@ -17,6 +17,8 @@ import numpy as np
 from freqprop_lab.values import Array, Record, Timing
 from freqprop_lab.waveform import Waveform
 
+FREE_RUNNING = "(free-running)"  # how the clock of a meter ends that nothing starts
+
 
 class InstrumentError(Exception):
     """Something went wrong at an instrument; the message says which one, which channel, and what to do.
@@ -71,7 +73,11 @@ class Identity:
 
 
 class Instrument(ABC):
-    """What every role has. `clock`: roles with the same clock start together and count the same seconds."""
+    """What every role has.
+
+    clock: roles with the same one start together and count the same seconds; it ends in `FREE_RUNNING` for a meter
+    that nothing starts.
+    """
 
     name: str
     clock: str

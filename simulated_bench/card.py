@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from freqprop_lab.instruments import (
+    FREE_RUNNING,
     Ability,
     ConnectionLostError,
     Identity,
@@ -122,7 +123,7 @@ class SimulatedMeter(Meter):
         rng: np.random.Generator,
     ) -> None:
         self.name, self._board, self._nodes, self.noise = name, board, nodes, noise
-        self.clock = "card" if settings.synchronised else f"{name} (free-running)"
+        self.clock = "card" if settings.synchronised else f"{name} {FREE_RUNNING}"
         self.n_channels = len(nodes)
         self._range = settings.range
         self.limits = MeterLimits(np.full(len(nodes), -settings.range), np.full(len(nodes), settings.range))

@@ -15,8 +15,9 @@ import numpy as np
 
 from freqprop_lab.network import Network
 from freqprop_lab.values import Array
-from simulated_bench.circuit import Circuit, Connection
+from simulated_bench.circuit import Circuit, CircuitError, Connection
 
+_LEAKAGE = 1e9  # Ohm, of a relay that is open
 _SAME = 12  # decimals in which two instants of a nonlinear network count as alike
 
 
@@ -74,7 +75,7 @@ class World:
         self.rng = rng
         self._terminals = dict(terminals)
         self._gauge = gauge
-        self._circuits: dict[tuple[str, ...], Circuit] = {}
+        self._circuits: dict[tuple[str, ...], tuple[Circuit, int]] = {}
         self._signals: dict[str, Signal | None] = {name: Constant(0.0) for name in terminals}
         own: list[float] = network.own_conductances.tolist()
         self._conductances: dict[str, float] = dict(zip(network.tunable_names, own, strict=True))
@@ -109,7 +110,7 @@ class World:
         """Set the true conductances of tunable branches, S, by name."""
         with self._lock:
             self._conductances |= dict(conductances)
-            for circuit in self._circuits.values():
+            for circuit, _ in self._circuits.values():
                 circuit.program(self._true())
 
     def conductance(self, branch: str) -> float:
@@ -121,9 +122,10 @@ class World:
         with self._lock:
             live = {name: signal for name, signal in self._signals.items() if signal is not None}
             columns = [signal.at(times) for signal in live.values()]
-            sources = np.stack(columns, axis=1) if columns else np.zeros((len(times), 0))
+            circuit, n_leaks = self._circuit_of(tuple(live))
+            sources = np.stack([*columns, *[np.zeros(len(times))] * n_leaks], axis=1)
             distinct, which = np.unique(np.round(sources, _SAME), axis=0, return_inverse=True)
-            found = self._circuit_of(tuple(live)).operating_point(distinct)
+            found = circuit.operating_point(np.asarray(distinct, dtype=np.float64))
             grounded = np.concatenate([found, np.zeros((len(found), 1))], axis=1)
             places = [self.network.index[node] for node in nodes]
             return np.ascontiguousarray(grounded[np.ravel(which)][:, places].T)
@@ -131,11 +133,23 @@ class World:
     def _true(self) -> Array:
         return np.array([self._conductances[name] for name in self.network.tunable_names])
 
-    def _circuit_of(self, live: tuple[str, ...]) -> Circuit:
-        """Return the circuit of the connected terminals, kept from call to call."""
+    def _circuit_of(self, live: tuple[str, ...]) -> tuple[Circuit, int]:
+        """Return the circuit of the connected terminals, and how many leaks follow them; kept from call to call.
+
+        A network that nothing else ties down hangs on the leakage of the disconnected terminals, as a real one would.
+        """
         if live not in self._circuits:
-            self._circuits[live] = Circuit(self.network, [self._terminals[name] for name in live], self._gauge)
-            self._circuits[live].program(self._true())
+            connected = [self._terminals[name] for name in live]
+            dead = [terminal for name, terminal in self._terminals.items() if name not in live]
+            leaks = [Connection(terminal.plus, terminal.minus, "voltage", _LEAKAGE) for terminal in dead]
+            try:
+                if not connected:
+                    raise CircuitError("nothing is connected")
+                circuit, n_leaks = Circuit(self.network, connected, self._gauge), 0
+            except CircuitError:
+                circuit, n_leaks = Circuit(self.network, [*connected, *leaks], self._gauge), len(leaks)
+            circuit.program(self._true())
+            self._circuits[live] = circuit, n_leaks
         return self._circuits[live]
 
     def wait_for(self, trigger: str, capture: Callable[[float], None]) -> Callable[[], None]:

@@ -68,6 +68,7 @@ class InstrumentKind(ABC):
     model: type[Section]
     library: str = ""
     extra: str = ""
+    files: tuple[str, ...] = ()  # fields that name files, looked for beside the bench file
 
     @abstractmethod
     def open(self, name: str, settings: Any, use: ChannelUse) -> Roles:

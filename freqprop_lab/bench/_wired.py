@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from freqprop_lab.config import (
     load_instrument_kind,
     validate,
 )
-from freqprop_lab.instruments import Source
+from freqprop_lab.instruments import FREE_RUNNING, Source
 from freqprop_lab.names import nearest, shown
 from freqprop_lab.network import Network
 
@@ -69,7 +70,8 @@ class WiredKind(BenchKind):
         _check_wiring(model, network, document)
         with contextlib.ExitStack() as stack:
             used = [name for name in model.instruments if channel_use(model, name) != ChannelUse()]
-            roles = {name: _open(name, model, document, stack) for name in used}
+            roles = {name: _open(name, settings, model, stack) for name in used}
+            _refuse_idle_triggers(model, roles, document)
             bench = _assemble(model, network, roles)
             if request.unsynchronised:
                 bench.synchronised = False
@@ -119,7 +121,8 @@ def make_file_safe(settings: BenchSettings) -> Iterator[tuple[str, Exception | N
     for name in model.instruments:
         fault: Exception | None = None
         try:
-            kind, fields = checked_instrument(settings.document.section("instruments").section(name))
+            section = settings.document.section("instruments").section(name)
+            kind, fields = checked_instrument(section, settings.folder)
             use = channel_use(model, name)
             roles = kind.open(name, fields, use if use != ChannelUse() else kind.all_channels(fields))
             if roles == Roles():
@@ -133,9 +136,10 @@ def make_file_safe(settings: BenchSettings) -> Iterator[tuple[str, Exception | N
         yield name, fault
 
 
-def _open(name: str, model: WiredBenchFile, document: Document, stack: contextlib.ExitStack) -> Roles:
+def _open(name: str, bench: BenchSettings, model: WiredBenchFile, stack: contextlib.ExitStack) -> Roles:
+    document = bench.document
     section = document.section("instruments").section(name)
-    kind, settings = checked_instrument(section)
+    kind, settings = checked_instrument(section, bench.folder)
     use = channel_use(model, name)
     try:
         roles = kind.open(name, settings, use)
@@ -154,8 +158,11 @@ def _open(name: str, model: WiredBenchFile, document: Document, stack: contextli
     return roles
 
 
-def checked_instrument(section: Document) -> tuple[InstrumentKind, Any]:
-    """Return the kind that a section of `instruments` names, and its checked settings. Raises FileError."""
+def checked_instrument(section: Document, folder: Path) -> tuple[InstrumentKind, Any]:
+    """Return the kind that a section of `instruments` names, and its checked settings. Raises FileError.
+
+    folder: where the bench file is, which the files that the section names are looked for from.
+    """
     name = section.data.get("driver")
     if not isinstance(name, str):
         raise FileError(
@@ -164,7 +171,10 @@ def checked_instrument(section: Document) -> tuple[InstrumentKind, Any]:
     kind = load_instrument_kind(name, section)
     if not isinstance(kind, InstrumentKind):
         raise FileError(section.path, f'field "driver": {name} is no kind of instrument', section.line(("driver",)))
-    return kind, validate(section, kind.model)
+    files: dict[tuple[str, ...], Any] = {
+        (field,): str(folder / section.data[field]) for field in kind.files if field in section.data
+    }
+    return kind, validate(section.replaced(files) if files else section, kind.model)
 
 
 def _assemble(model: WiredBenchFile, network: Network, roles: dict[str, Roles]) -> WiredBench:
@@ -201,6 +211,15 @@ def _assemble(model: WiredBenchFile, network: Network, roles: dict[str, Roles]) 
         ports=model.ports,
         triggers=triggers,
     )
+
+
+def _refuse_idle_triggers(model: WiredBenchFile, roles: dict[str, Roles], document: Document) -> None:
+    """Refuse a trigger wire to a meter that is told to run free: its records would pass for synchronised ones."""
+    for name in {name for pair in model.triggers for name in pair if name in roles}:
+        meter = roles[name].meter
+        if meter is not None and meter.clock.endswith(FREE_RUNNING):
+            message = f'triggers: meter "{name}" runs free, so no wire starts it; take it out, or let it be triggered'
+            raise FileError(document.path, message, document.line(("triggers",)))
 
 
 def _source_wiring(
