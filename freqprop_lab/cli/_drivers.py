@@ -15,13 +15,13 @@ _GROUPS = {"bench": "freqprop_lab.benches", "instrument": "freqprop_lab.instrume
 @click.command()
 def drivers() -> None:
     """List the kinds of bench and the instrument drivers: from which package, and which extra is missing."""
-    click.echo(f"{'kind':12}{'name':20}{'package':20}state")
+    click.echo(f"{'kind':12}{'name':20}{'package':26}state")
     for group, entry in _entries():
         package = entry.dist.name if entry.dist else "?"
         loaded, state = _loaded(entry)
         if loaded is not None and group == "instrument":
             state = _missing(loaded) or state
-        click.echo(f"{group:12}{entry.name:20}{package:20}{state}")
+        click.echo(f"{group:12}{entry.name:20}{package:26}{state}")
 
 
 @click.command()
