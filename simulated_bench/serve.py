@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import json
-import re
 import signal
 import sys
 import threading
@@ -52,20 +52,19 @@ def serve(bench_file: Path, write: Path | None, faults: Path | None, *, as_json:
 
 
 def with_resources(text: str, resources: dict[str, str]) -> str:
-    """Return the text of a bench file with other resource lines, all else (comments too) as it stands."""
-    lines, instrument, inside = [], None, False
-    for line in text.splitlines():
-        indent = len(line) - len(line.lstrip())
-        if not line.startswith((" ", "#")) and line.strip():
-            inside = line.startswith("instruments:")
-        key = line.strip().split(":", 1)[0]
-        if inside and key in resources and indent <= 4:
-            instrument = key
-        if inside and instrument is not None and "resource:" in line:
-            quoted = json.dumps(resources[instrument])
-            line = re.sub(r'resource:\s*("[^"]*"|[^,}\s#]+)', lambda _: f"resource: {quoted}", line)  # noqa: PLW2901, B023
-        lines.append(line)
-    return "\n".join(lines) + "\n"
+    """Return the text of a bench file with other resources; comments and all other fields stay."""
+    from ruamel.yaml import YAML  # noqa: PLC0415
+    from ruamel.yaml.scalarstring import DoubleQuotedScalarString  # noqa: PLC0415
+
+    yaml = YAML(typ="rt")
+    yaml.preserve_quotes = True
+    yaml.width = 10_000
+    document = yaml.load(text)
+    for name, resource in resources.items():
+        document["instruments"][name]["resource"] = DoubleQuotedScalarString(resource)
+    written = io.StringIO()
+    yaml.dump(document, written)
+    return written.getvalue()
 
 
 def _tell(best: dict[str, str], resources: dict[str, list[str]], *, as_json: bool) -> None:
