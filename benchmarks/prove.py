@@ -1,6 +1,6 @@
 """Make every figure that the docs claim, and write docs/figures.md: python benchmarks/prove.py [NAME ...] [--quick].
 
-NAME: speed, loop, iris, xor, parts; only their rows are made anew. --quick: few seeds, to try the scripts, in another file.
+NAME: speed, loop, iris, xor, parts; only their rows are made anew. --quick: few seeds, in another file.
 """
 
 from __future__ import annotations
