@@ -220,6 +220,10 @@ class TunableResistor(Instrument):
     def read(self) -> Array:
         """Return the conductances that it holds, S, (element,); those of the last program() where it can't tell."""
 
+    def leave(self) -> None:
+        """Give the connection back and leave the elements as they are, as far as the part keeps them."""
+        self.close()
+
     def neighbours(self, conductances: Array) -> tuple[Array, Array]:
         """Return the values next below and next above, S, (element,) each; equal where it is continuous."""
         inside = np.clip(conductances, self.limits.lowest, self.limits.highest)

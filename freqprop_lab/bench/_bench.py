@@ -312,6 +312,16 @@ class Bench:
         if faults:
             raise ExceptionGroup(f"bench {self.name}: not every instrument could be made safe", faults)
 
+    def leave(self) -> None:
+        """Make the sources safe and close everything, but leave the tunable elements as they are programmed."""
+        with contextlib.ExitStack() as stack:
+            for resistors in self._resistors:
+                stack.callback(resistors.resistor.leave)
+            for meters in self._meters:
+                stack.callback(meters.meter.close)
+            for sources in self._sources:
+                stack.callback(sources.source.close)
+
     def close(self) -> None:
         """Make safe and close every instrument."""
         with contextlib.ExitStack() as stack:

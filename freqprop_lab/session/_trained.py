@@ -81,7 +81,8 @@ def evaluate_rows(run: Run, data: Path, bench: Path | None = None) -> Answers:
 def apply_conductances(run: Run, bench: Path) -> Applied:
     """Program a bench with a run's wished conductances, read them back, and leave them there."""
     experiment = recorded_experiment(run)
-    with open_bench(read_bench_file(bench), request_of(experiment, _wishes(run))) as opened:
+    opened = open_bench(read_bench_file(bench), request_of(experiment, _wishes(run)))
+    try:
         job = prepare(experiment, opened)
         wished = np.clip(_realised(run, job), job.lowest, job.highest)
         realised = opened.program(wished)
@@ -90,7 +91,11 @@ def apply_conductances(run: Run, bench: Path) -> Applied:
         worst = int(deviation.argmax())
         wrong = int((np.abs(held - realised) > _SAME * realised).sum())
         names = opened.network.tunable_names
+        opened.leave()
         return Applied(names, wrong, float(deviation[worst]), names[worst])
+    except BaseException:
+        opened.close()
+        raise
 
 
 def _wishes(run: Run) -> BenchWishes:
