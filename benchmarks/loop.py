@@ -121,7 +121,7 @@ def bare_client(resource: str) -> tuple[Callable[[], None], Callable[[], None]]:
     return record, close
 
 
-def rows(*, quick: bool = False) -> list[Row]:
+def grpc_rows(*, quick: bool) -> list[Row]:
     """Return the parts of a step over gRPC, and the ratio to the bare client in the same run."""
     import numpy as np
 
@@ -181,6 +181,160 @@ def rows(*, quick: bool = False) -> list[Row]:
     listed.append(Row(f"{title}: the bare client's calls (median)", f"{client:.1f} ms", COMMAND))
     listed.append(Row(f"{title}: ratio", f"{whole / client:.2f}x", COMMAND))
     return listed
+
+
+_DIVIDER = """\
+name,plus,minus,kind,value
+R1,n1,n2,tunable,5 kOhm
+R2,n2,n3,tunable,5 kOhm
+R3,n3,n4,tunable,5 kOhm
+R4,n4,ground,resistor,2 kOhm
+"""
+_SCPI_BENCH = """\
+bench: wired
+network: {kind: csv, file: network.csv, inputs: [[n1]], outputs: [[n3]]}
+nudge: {source: resistor, resistance: 1 kOhm}
+sampling: {frequency: 1 kHz, samples_per_period: 25, periods: 8}
+instruments:
+  gen: {driver: keysight-33500b, resource: x, visa: "@py"}
+  scope: {driver: rigol-scope, resource: x, visa: "@py", range: 2 V, bits: 16}
+  board: {driver: resistor-board, resource: "socket://127.0.0.1:0"}
+wiring:
+  drives: {n1: gen/ch1, n3: gen/ch2}
+  reads: {n1: scope/chan1, n2: scope/chan2, n3: scope/chan3, n4: scope/chan4}
+  tunes: {R1: board/0, R2: board/1, R3: board/2}
+triggers: [[gen, scope]]
+"""
+
+
+class _Noted(list[bytes]):
+    """Messages as a device gets them, noted in one list for all devices."""
+
+    def __init__(self, name: str, notes: list[tuple[str, bytes]]) -> None:
+        super().__init__()
+        self._name, self._notes = name, notes
+
+    def append(self, message: bytes) -> None:
+        self._notes.append((self._name, message))
+        super().append(message)
+
+
+@contextmanager
+def _scpi_lab() -> Iterator[tuple[Any, Any, dict[str, str]]]:
+    from freqprop_lab.bench import open_bench
+    from freqprop_lab.config import BenchRequest, read_bench_file
+    from simulated_bench.lab import VirtualLab
+    from simulated_bench.serve import with_resources
+    from simulated_bench.servers.registry import FACTORIES
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "network.csv").write_text(_DIVIDER, encoding="utf-8")
+        (folder / "bench.yaml").write_text(_SCPI_BENCH, encoding="utf-8")
+        with VirtualLab(read_bench_file(folder / "bench.yaml"), FACTORIES) as lab:
+            served = {instrument: listed[0] for instrument, listed in lab.start().items()}
+            (folder / "bench.yaml").write_text(with_resources(_SCPI_BENCH, served), encoding="utf-8")
+            with open_bench(read_bench_file(folder / "bench.yaml"), BenchRequest(ports=(1, 1))) as bench:
+                yield lab, bench, served
+
+
+def scpi_rows(*, quick: bool) -> list[Row]:
+    """Return a record through generator and oscilloscope, and PyVISA's own time for the very same messages."""
+    import numpy as np
+    import pyvisa
+
+    from freqprop_lab.values import Drive, Nudge
+    from freqprop_lab.waveform import Sine
+
+    count = 5 if quick else 40
+    notes: list[tuple[str, bytes]] = []
+    ours, bare = [], []
+    with _scpi_lab() as (lab, bench, served):
+        bench.program(np.full(3, 2e-4))
+        drive = Drive(np.array([1.0]), Nudge(np.array([1e-4]), Sine()))
+        bench.measure(drive)
+        for name in ("gen", "scope"):
+            lab.instruments[name].received = _Noted(name, notes)
+        bench.measure(drive)
+        manager = pyvisa.ResourceManager("@py")
+        opened = {name: manager.open_resource(served[name]) for name in ("gen", "scope")}
+        messages = list(notes)
+        for _ in range(count):
+            began = time.perf_counter()
+            bench.measure(drive)
+            ours.append(time.perf_counter() - began)
+            began = time.perf_counter()
+            for name, message in messages:
+                opened[name].write_raw(message)
+                if b"?" in message.split(b"#")[0]:
+                    opened[name].read_raw()
+            bare.append(time.perf_counter() - began)
+        for resource in opened.values():
+            resource.close()
+    whole, client = _median(ours) * 1e3, _median(bare) * 1e3
+    title = (
+        f"SCPI over HiSLIP, generator and 4-channel oscilloscope, one record of 200 samples ({len(messages)} messages)"
+    )
+    return [
+        Row(f"{title}: our drivers (median)", f"{whole:.1f} ms", COMMAND),
+        Row(f"{title}: PyVISA alone, the same messages (median)", f"{client:.1f} ms", COMMAND),
+        Row(f"{title}: ratio, median of pairs", f"{_ratio(ours, bare):.2f}x", COMMAND),
+    ]
+
+
+def serial_rows(*, quick: bool) -> list[Row]:
+    """Return programming three elements with read-back, and pyserial's own time for the same bytes."""
+    import numpy as np
+    import serial
+
+    count = 20 if quick else 200
+    with _scpi_lab() as (_, bench, served):
+        board = bench._resistors[0].resistor
+        rng = np.random.default_rng(0)
+        wishes = rng.uniform(1.2e-4, 1e-3, (count, 3))
+        board.program(wishes[0])
+        sent: list[bytes] = []
+        port = board._link._port
+        write = port.write
+
+        def noted(data: bytes) -> int:
+            sent.append(bytes(data))
+            return int(write(data))
+
+        port.write = noted
+        board.program(wishes[0])
+        port.write = write
+        ours = []
+        for wish in wishes:
+            began = time.perf_counter()
+            board.program(wish)
+            ours.append(time.perf_counter() - began)
+        bench.close()
+        bare = []
+        with serial.serial_for_url(served["board"], timeout=0.5) as line:
+            line.write(sent[0])
+            line.read_until(b"\0")
+            for _ in range(count):
+                began = time.perf_counter()
+                for frame in sent:
+                    line.write(frame)
+                    line.read_until(b"\0")
+                bare.append(time.perf_counter() - began)
+    title = f"resistor board over a socket, three elements set and read back ({len(sent)} frames)"
+    return [
+        Row(f"{title}: our driver (median)", f"{_median(ours) * 1e3:.2f} ms", COMMAND),
+        Row(f"{title}: pyserial alone, the same frames (median)", f"{_median(bare) * 1e3:.2f} ms", COMMAND),
+        Row(f"{title}: ratio", f"{_median(ours) / _median(bare):.2f}x", COMMAND),
+    ]
+
+
+def _ratio(ours: list[float], bare: list[float]) -> float:
+    return _median([our / other for our, other in zip(ours, bare, strict=True)])
+
+
+def rows(*, quick: bool = False) -> list[Row]:
+    """Return the rows of every path."""
+    return [*grpc_rows(quick=quick), *scpi_rows(quick=quick), *serial_rows(quick=quick)]
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -12,6 +12,7 @@ from simulated_bench.lab import DaqSimulation
 from simulated_bench.servers._virtual import VirtualInstrument, Wires
 from simulated_bench.servers.keysight_33500b import VirtualKeysight33500B
 from simulated_bench.servers.nidaqmx import NidaqmxServer
+from simulated_bench.servers.resistor_board import VirtualResistorBoard
 from simulated_bench.servers.rigol_scope import VirtualRigolScope
 
 if TYPE_CHECKING:
@@ -22,6 +23,12 @@ class GeneratorSimulation(Section):
     """What the virtual generator is like."""
 
     channels: int = Field(2, ge=1, le=2)
+
+
+class BoardSimulation(Section):
+    """What the virtual board is like. twin: the board in Python, or its real firmware in a simulator (Linux)."""
+
+    twin: Literal["python", "firmware"] = "python"
 
 
 class NothingToSay(Section):
@@ -60,10 +67,20 @@ def _scope(lab: VirtualLab, name: str, data: dict[str, Any], wires: Wires, optio
     return VirtualRigolScope(name, lab.world, wires, trigger=tied[0] if tied else None)
 
 
+def _board(lab: VirtualLab, name: str, data: dict[str, Any], wires: Wires, options: Document) -> VirtualInstrument:
+    validate(options, BoardSimulation)
+    return VirtualResistorBoard(name, lab.world, wires, port=_port(str(data.get("resource", "")), r":(\d+)$"))
+
+
 def _port(resource: str, pattern: str) -> int:
     """Return the port that a resource line asks for; 0 lets the system choose."""
     found = re.search(pattern, resource)
     return int(found.group(1)) if found else 0
 
 
-FACTORIES: dict[str, Factory] = {"nidaqmx": _daq, "keysight-33500b": _generator, "rigol-scope": _scope}
+FACTORIES: dict[str, Factory] = {
+    "nidaqmx": _daq,
+    "keysight-33500b": _generator,
+    "rigol-scope": _scope,
+    "resistor-board": _board,
+}

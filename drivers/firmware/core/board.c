@@ -35,10 +35,11 @@ enum { REPLY = 0x80, HEAD = 3, CRC = 2, SHORTEST_ALIVE = 50, LONGEST_ALIVE = 600
 /* Where things lie in the EEPROM. The safe codes have a CRC: half a STORE must not become the safe state. */
 enum { AT_BOOTS = 0, AT_STORES = 2, AT_SAFE = 4, AT_SAFE_CRC = AT_SAFE + 2 * BOARD_MAX_BANKS };
 
-/* A channel's place: its bank, chip (counted through all banks), wiper of the chip, and byte of the shadow. */
+/* A channel's place: its bank, chip (counted through all banks), wiper of the chip, byte of the shadow, and how many
+ * channels of its bank are left, itself included. */
 struct place {
     uint8_t bank, chip, wiper;
-    uint16_t shadow;
+    uint16_t shadow, left;
 };
 
 static uint16_t get16(const uint8_t *bytes)
@@ -91,14 +92,15 @@ static uint16_t channels_of(const struct board_bank *bank)
 
 static struct place place_of(const struct board *board, uint16_t channel)
 {
-    struct place place = {0, 0, 0, 0};
+    struct place place = {0, 0, 0, 0, 0};
     for (;;) {
         const struct board_bank *bank = &board->banks[place.bank];
         uint16_t inside = channels_of(bank);
         if (channel < inside) {
             place.chip += (uint8_t)(channel / wipers_of(bank));
             place.wiper = (uint8_t)(channel % wipers_of(bank));
-            place.shadow += channel;
+            place.shadow += reads_back(bank) ? 0 : channel;
+            place.left = inside - channel;
             return place;
         }
         channel -= inside;
@@ -106,6 +108,20 @@ static struct place place_of(const struct board *board, uint16_t channel)
         place.shadow += reads_back(bank) ? 0 : inside;
         place.bank++;
     }
+}
+
+/* Go on to the next channel without a division, which costs this processor 13 us. After the last one the place is
+ * none. */
+static void step(const struct board *board, struct place *place)
+{
+    const struct board_bank *bank = &board->banks[place->bank];
+    place->shadow += reads_back(bank) ? 0 : 1;
+    if (++place->wiper == wipers_of(bank)) {
+        place->wiper = 0;
+        place->chip++;
+    }
+    if (--place->left == 0 && ++place->bank < board->n_banks)
+        place->left = channels_of(&board->banks[place->bank]);
 }
 
 static void set_wiper(struct board *board, const struct place *place, uint16_t code)
@@ -139,10 +155,9 @@ static bool get_wiper(struct board *board, const struct place *place, uint16_t *
 
 static void go_safe(struct board *board)
 {
-    for (uint16_t channel = 0; channel < board->n_channels; channel++) {
-        struct place place = place_of(board, channel);
+    struct place place = place_of(board, 0);
+    for (uint16_t channel = 0; channel < board->n_channels; channel++, step(board, &place))
         set_wiper(board, &place, board->safe[place.bank]);
-    }
 }
 
 static uint16_t safe_crc(const uint16_t *safe)
@@ -226,17 +241,17 @@ static enum status set_batch(struct board *board, uint16_t base, const uint8_t *
     put16(out, board->n_channels);
     if (base >= board->n_channels || n > board->n_channels - base)
         return BAD_CHANNEL;
-    for (uint8_t i = 0; i < n; i++) {
-        struct place place = place_of(board, base + i);
+    const struct place first = place_of(board, base);
+    struct place place = first;
+    for (uint8_t i = 0; i < n; i++, step(board, &place)) {
         if (get16(codes + 2 * i) >= taps_of(&board->banks[place.bank])) {
             put16(out, base + i);
             return BAD_CODE;
         }
     }
-    for (uint8_t i = 0; i < n; i++) {
-        struct place place = place_of(board, base + i);
+    place = first;
+    for (uint8_t i = 0; i < n; i++, step(board, &place))
         set_wiper(board, &place, get16(codes + 2 * i));
-    }
     put16(out, n);
     return OK;
 }
@@ -246,8 +261,8 @@ static enum status get_batch(struct board *board, uint16_t base, uint8_t n, uint
     put16(out, board->n_channels);
     if (base >= board->n_channels || n > board->n_channels - base)
         return BAD_CHANNEL;
-    for (uint8_t i = 0; i < n; i++) {
-        struct place place = place_of(board, base + i);
+    struct place place = place_of(board, base);
+    for (uint8_t i = 0; i < n; i++, step(board, &place)) {
         uint16_t code;
         if (!get_wiper(board, &place, &code)) {
             put16(out, base + i);
@@ -360,8 +375,8 @@ static void take_frame(struct board *board)
 {
     uint8_t *frame = board->frame;
     uint8_t n = cobs_decode(frame, board->length), n_out, status;
-    if (n < 2 + CRC || crc16(frame, n) != 0 || frame[1] == 0)
-        return; /* noise: not answered, not counted as a sign of life */
+    if (n < 2 + CRC || crc16(frame, n) != 0 || frame[1] == 0 || frame[0] & REPLY)
+        return; /* noise, or an echo: not answered, not counted as a sign of life */
     board->fed_at = board->hal->millis();
     uint16_t crc = get16(frame + n - CRC);
     if (board->reply_length && frame[1] == board->last_seq && crc == board->last_crc) {

@@ -1,0 +1,149 @@
+"""A virtual resistor board on a TCP port and a pseudo-terminal: the firmware's twin with potentiometers of this world."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from simulated_bench.servers._board_twin import RESET_LINE, Bank, BoardTwin
+from simulated_bench.servers._serial_line import SerialLine
+from simulated_bench.servers._virtual import Faults, VirtualInstrument, Wires
+from simulated_bench.world import World
+
+__all__ = ["Bank", "VirtualResistorBoard", "Wipers"]
+
+_STEPS = 256
+
+
+class Wipers:
+    """The potentiometers as they truly are: from a channel's code to the conductance of the branch it is wired to.
+
+    true: end-to-end and wiper resistance, Ohm, by bank; None: those that the board tells. tolerance: relative standard
+    deviation of each element's end-to-end resistance, drawn from the world's generator. rising: the resistance grows
+    with the code (wiper and B are wired).
+    """
+
+    def __init__(
+        self,
+        world: World,
+        wires: Wires,
+        banks: Sequence[Bank],
+        *,
+        true: Sequence[tuple[float, float]] | None = None,
+        tolerance: float = 0.0,
+        rising: bool = True,
+    ) -> None:
+        self._world, self._rising = world, rising
+        self._branches = {int(element): branch for element, branch in wires.tunes.items()}
+        told = true or [(float(bank.end_to_end), float(bank.wiper)) for bank in banks]
+        self._parts = [pair for bank, pair in zip(banks, told, strict=True) for _ in range(bank.channels)]
+        beyond = [channel for channel in self._branches if channel >= len(self._parts)]
+        if beyond:
+            raise ValueError(f"element {beyond[0]} is wired; the banks have 0 to {len(self._parts) - 1}")
+        spread = world.rng.standard_normal(len(self._parts)) if tolerance else np.zeros(len(self._parts))
+        self._factors = np.maximum(1 + tolerance * spread, 0.05)
+
+    def show(self, codes: Sequence[int], channels: range) -> None:
+        """Give the world's branches the conductances of these channels' codes."""
+        true = {}
+        for channel in channels:
+            branch = self._branches.get(channel)
+            if branch is not None:
+                end_to_end, wiper = self._parts[channel]
+                track = codes[channel] if self._rising else _STEPS - codes[channel]
+                true[branch] = float(1 / (wiper + end_to_end * self._factors[channel] * track / _STEPS))
+        if true:
+            self._world.program(true)
+
+
+class VirtualResistorBoard(VirtualInstrument):
+    """A board around the world; elements are `0` to n - 1 through the banks.
+
+    banks: as the board tells them; None: enough MCP4251 for `n_channels`, or for the wires. true, tolerance, rising:
+    see `Wipers`. resets_on_connect: opening its TCP port boots it, as DTR does on many boards.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        world: World,
+        wires: Wires,
+        *,
+        banks: Sequence[Bank] | None = None,
+        n_channels: int | None = None,
+        true: Sequence[tuple[float, float]] | None = None,
+        tolerance: float = 0.0,
+        rising: bool = True,
+        resets_on_connect: bool = False,
+        serial: int = 1,
+        port: int = 0,
+    ) -> None:
+        self.name, self.faults = name, Faults()
+        n_channels = n_channels or max((int(each) for each in wires.tunes), default=0) + 1
+        self.banks = list(banks or [Bank("MCP4251", (n_channels + 1) // 2, safe=None if rising else 0)])
+        self._wipers = Wipers(world, wires, self.banks, true=true, tolerance=tolerance, rising=rising)
+        self._resets_on_connect, self._port = resets_on_connect, port
+        self._lock = threading.RLock()
+        self._line: SerialLine | None = None
+        self._twin: BoardTwin | None = None
+        self._twin = BoardTwin(self.banks, self._moved, time.monotonic, serial, self._is_stuck)
+        self._moved(range(len(self._twin.codes)))
+
+    @property
+    def codes(self) -> list[int]:
+        """The wipers' codes, for whoever looks behind the board's back."""
+        with self._lock:
+            return list(self._board.codes)
+
+    def start(self) -> list[str]:
+        """Listen; the TCP port first, then the pseudo-terminal where the system has one."""
+        self._line = SerialLine(self._heard, self._connected, self._tick, self.faults, self._port)
+        self._line.start()
+        return self._line.resources
+
+    def stop(self) -> None:
+        """Stop listening and end the threads."""
+        line, self._line = self._line, None
+        if line is not None:
+            line.stop()
+
+    def reset(self, cause: int = RESET_LINE) -> None:
+        """Boot: wipers safe, nothing remembered but what is stored."""
+        with self._lock:
+            self._board.boot(cause)
+
+    def pull(self) -> None:
+        """Pull its cable out."""
+        if self._line is not None:
+            self._line.pull()
+
+    @property
+    def _board(self) -> BoardTwin:
+        if self._twin is None:
+            raise RuntimeError("the board is not built yet")
+        return self._twin
+
+    def _is_stuck(self, channel: int) -> bool:
+        return self.faults.stuck(str(channel))
+
+    def _moved(self, channels: range) -> None:
+        if self._twin is not None:
+            self._wipers.show(self._twin.codes, channels)
+
+    def _heard(self, data: bytes) -> None:
+        with self._lock:
+            replies = self._board.hear(data)
+        for reply in replies:
+            if self._line is not None:
+                self._line.reply(reply)
+
+    def _connected(self) -> None:
+        if self._resets_on_connect:
+            self.reset()
+
+    def _tick(self) -> None:
+        with self._lock:
+            self._board.tick()

@@ -1,0 +1,148 @@
+"""The same experiment on the numeric bench and through the real drivers and wires: only the bench file differs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from freqprop_lab import Run, load_bench, load_experiment, train
+from freqprop_lab.config import read_bench_file
+from simulated_bench.lab import VirtualLab
+from simulated_bench.serve import with_resources
+from simulated_bench.servers.registry import FACTORIES
+
+FULL_SCALE = 10.0  # V, of the card's converters
+EXPERIMENT = """\
+name: iris
+seed: 3
+epochs: 3
+task: {kind: iris}
+rule: {alpha: 0.5}
+conductances: {start: [0.1, 1], bounds: [0.1, 5]}
+evaluate_every: 100
+"""
+# The virtual lab's table as a numeric bench: the same network, scales, converters and potentiometers.
+NUMERIC = """\
+source: {bits: 16}
+meter: {bits: 16}
+resistors: {taps: 257, end_to_end: 10 kOhm, wiper: 75 Ohm}
+"""
+
+
+def template(name: str) -> str:
+    return (files("freqprop_lab") / "data" / "templates" / name).read_text(encoding="utf-8")
+
+
+@contextmanager
+def served(folder: Path, text: str) -> Iterator[tuple[VirtualLab, Path]]:
+    """Serve a bench file; the file with the resources that it got."""
+    (folder / "virtual-lab-network.csv").write_text(template("virtual-lab-network.csv"))
+    path = folder / "lab.yaml"
+    path.write_text(text)
+    with VirtualLab(read_bench_file(path), FACTORIES) as lab:
+        path.write_text(with_resources(text, {name: listed[0] for name, listed in lab.start().items()}))
+        yield lab, path
+
+
+def on_the_numeric_bench(folder: Path) -> Run:
+    text = template("virtual-lab.yaml")
+    common = text[text.index("scales:") : text.index("instruments:")]
+    (folder / "virtual-lab-network.csv").write_text(template("virtual-lab-network.csv"))
+    (folder / "numeric.yaml").write_text("bench: numeric\n" + common + NUMERIC)
+    return trained(folder, folder / "numeric.yaml", "numeric")
+
+
+def trained(folder: Path, bench_file: Path, name: str) -> Run:
+    (folder / "iris.yaml").write_text(EXPERIMENT)
+    experiment = load_experiment(folder / "iris.yaml")
+    with load_bench(bench_file, experiment) as bench:
+        return Run(train(experiment, bench, run=folder / name).run)
+
+
+def test_iris_trains_through_the_card_and_the_board_as_on_the_numeric_bench(tmp_path: Path) -> None:
+    numeric = on_the_numeric_bench(tmp_path)
+    text = template("virtual-lab.yaml").replace(
+        "{n_ao: 16, n_ai: 32}", "{n_ao: 16, n_ai: 32, ao_bits: 16, ai_bits: 16}"
+    )
+    with served(tmp_path, text) as (lab, path):
+        wired = trained(tmp_path, path, "wired")
+        assert lab.instruments["daq"].open_tasks == []
+        assert all(lab.world.level(f"daq/ao{channel}") == 0.0 for channel in range(14))
+    assert len(wired.lines("steps")) == 225
+
+    # The board logs each step, the numeric bench each epoch: compare at the ends of the epochs.
+    ends = [0, 75, 150, 225]
+    conductances = wired["conductances"][ends]
+    np.testing.assert_allclose(conductances, numeric["conductances"], rtol=1e-9)  # the same codes
+    assert np.abs(conductances[-1] / conductances[0] - 1).max() > 0.05  # and they moved
+    for column in ("a", "b"):
+        difference = np.abs(wired[column][ends[1:]] - numeric[column][1:])
+        assert difference.max() <= 1e-6 * FULL_SCALE
+    np.testing.assert_allclose(wired["outputs"], numeric["outputs"], atol=1e-6 * FULL_SCALE)
+
+
+# One input, one output, four nodes; x goes in at n1, 0.4 x is wanted at n3.
+DIVIDER = """\
+name,plus,minus,kind,value
+R1,n1,n2,tunable,5 kOhm
+R2,n2,n3,tunable,5 kOhm
+R3,n3,n4,tunable,5 kOhm
+R4,n4,ground,resistor,2 kOhm
+"""
+DIVIDER_BENCH = """\
+bench: wired
+scales: {{voltage: 1 V, conductance: 1 mS}}
+network: {{kind: csv, file: divider.csv, inputs: [[n1]], outputs: [[n3]]}}
+nudge: {{source: resistor, resistance: 1 kOhm}}
+sampling: {{frequency: 1 kHz, samples_per_period: 25, periods: 8}}
+instruments:
+  gen: {{driver: keysight-33500b, resource: x, visa: "@py"{generator}}}
+  scope: {{driver: rigol-scope, resource: x, visa: "@py", range: 2 V, bits: 16{scope}}}
+  board: {{driver: resistor-board, resource: "socket://127.0.0.1:0"}}
+wiring:
+  drives: {{n1: gen/ch1, n3: gen/ch2}}
+  reads: {{n1: scope/chan1, n2: scope/chan2, n3: scope/chan3, n4: scope/chan4}}
+  tunes: {{R1: board/0, R2: board/1, R3: board/2}}
+{triggers}
+"""
+DIVIDER_EXPERIMENT = """\
+name: divider
+seed: 1
+epochs: 12
+task:
+  kind: csv
+  file: divider-data.csv
+  target: y
+  predict: value
+  inputs: {scale: 1.5, encoding: plain}
+  targets: {kind: values, low: 0, high: 0.6}
+  split: {train: 1.0}
+rule: {alpha: 2}
+conductances: {start: [0.15, 0.4], bounds: [0.11, 5]}
+evaluate_every: 100
+"""
+
+
+@pytest.mark.parametrize("synchronised", [True, False], ids=["triggered sine", "free-running abs-sine"])
+def test_a_divider_trains_through_the_generator_and_the_oscilloscope(tmp_path: Path, synchronised: bool) -> None:
+    (tmp_path / "divider.csv").write_text(DIVIDER)
+    (tmp_path / "divider-data.csv").write_text("x,y\n" + "".join(f"{x / 4},{0.4 * x / 4}\n" for x in range(5)))
+    (tmp_path / "divider.yaml").write_text(DIVIDER_EXPERIMENT)
+    wires = {"generator": "", "scope": ", trigger: ext", "triggers": "triggers: [[gen, scope]]"}
+    if not synchronised:
+        wires = {"generator": ", endless: true", "scope": ", trigger: none", "triggers": ""}
+    with served(tmp_path, DIVIDER_BENCH.format(**wires)) as (lab, path):
+        experiment = load_experiment(tmp_path / "divider.yaml")
+        with load_bench(path, experiment) as bench:
+            assert bench.synchronised is synchronised
+            result = train(experiment, bench, run=tmp_path / "run")
+        assert lab.world.level("gen/ch1") == 0.0
+    assert result.untrained.error is not None
+    assert result.trained.error is not None
+    assert result.trained.error < 0.25 * result.untrained.error
+    assert result.trained.error < 0.02  # of up to 0.6 V
