@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from freqprop_lab.config import Document, Section, validate
+from freqprop_lab.config import Document, Fraction, Ohms, Section, validate
 from simulated_bench.lab import DaqSimulation
+from simulated_bench.servers._board_twin import PARTS, Bank
 from simulated_bench.servers._virtual import VirtualInstrument, Wires
 from simulated_bench.servers.keysight_33500b import VirtualKeysight33500B
 from simulated_bench.servers.nidaqmx import NidaqmxServer
@@ -26,9 +27,18 @@ class GeneratorSimulation(Section):
 
 
 class BoardSimulation(Section):
-    """What the virtual board is like. twin: the board in Python, or its real firmware in a simulator (Linux)."""
+    """What the virtual board is like.
+
+    twin: the board in Python, or its real firmware in a simulator (Linux). end_to_end, wiper: as the board tells them.
+    tolerance: standard deviation of the true end-to-end resistance. wired: from which end the wiper is used.
+    """
 
     twin: Literal["python", "firmware"] = "python"
+    part: Literal["MCP4251", "AD5206"] = "MCP4251"
+    end_to_end: Annotated[Ohms, Field(gt=0)] = 10_000.0
+    wiper: Annotated[Ohms, Field(gt=0)] = 75.0
+    tolerance: Annotated[Fraction, Field(ge=0)] = 0.0
+    wired: Literal["B-W", "A-W"] = "B-W"
 
 
 class NothingToSay(Section):
@@ -68,8 +78,19 @@ def _scope(lab: VirtualLab, name: str, data: dict[str, Any], wires: Wires, optio
 
 
 def _board(lab: VirtualLab, name: str, data: dict[str, Any], wires: Wires, options: Document) -> VirtualInstrument:
-    validate(options, BoardSimulation)
-    return VirtualResistorBoard(name, lab.world, wires, port=_port(str(data.get("resource", "")), r":(\d+)$"))
+    simulated = validate(options, BoardSimulation)
+    n_elements = max((int(element) for element in wires.tunes), default=0) + 1
+    chips = -(-n_elements // PARTS[simulated.part].wipers)
+    bank = Bank(simulated.part, chips, round(simulated.end_to_end), round(simulated.wiper))
+    return VirtualResistorBoard(
+        name,
+        lab.world,
+        wires,
+        banks=[bank],
+        tolerance=simulated.tolerance,
+        rising=simulated.wired == "B-W",
+        port=_port(str(data.get("resource", "")), r":(\d+)$"),
+    )
 
 
 def _port(resource: str, pattern: str) -> int:

@@ -1,4 +1,4 @@
-"""A virtual resistor board on a TCP port and a pseudo-terminal: the firmware's twin with potentiometers of this world."""
+"""A virtual resistor board on a TCP port and a pseudo-terminal: the firmware's twin, its wipers in the world."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Wipers:
 
     true: end-to-end and wiper resistance, Ohm, by bank; None: those that the board tells. tolerance: relative standard
     deviation of each element's end-to-end resistance, drawn from the world's generator. rising: the resistance grows
-    with the code (wiper and B are wired).
+    with the code (wiper and B are wired). Of a fault the chips know nothing: they read back what they were sent.
     """
 
     def __init__(
@@ -31,12 +31,13 @@ class Wipers:
         world: World,
         wires: Wires,
         banks: Sequence[Bank],
+        faults: Faults,
         *,
         true: Sequence[tuple[float, float]] | None = None,
         tolerance: float = 0.0,
         rising: bool = True,
     ) -> None:
-        self._world, self._rising = world, rising
+        self._world, self._faults, self._rising = world, faults, rising
         self._branches = {int(element): branch for element, branch in wires.tunes.items()}
         told = true or [(float(bank.end_to_end), float(bank.wiper)) for bank in banks]
         self._parts = [pair for bank, pair in zip(banks, told, strict=True) for _ in range(bank.channels)]
@@ -47,11 +48,11 @@ class Wipers:
         self._factors = np.maximum(1 + tolerance * spread, 0.05)
 
     def show(self, codes: Sequence[int], channels: range) -> None:
-        """Give the world's branches the conductances of these channels' codes."""
+        """Give the world's branches the conductances of these channels' codes; a stuck wiper stays where it is."""
         true = {}
         for channel in channels:
             branch = self._branches.get(channel)
-            if branch is not None:
+            if branch is not None and not self._faults.stuck(str(channel)):
                 end_to_end, wiper = self._parts[channel]
                 track = codes[channel] if self._rising else _STEPS - codes[channel]
                 true[branch] = float(1 / (wiper + end_to_end * self._factors[channel] * track / _STEPS))
@@ -84,13 +85,11 @@ class VirtualResistorBoard(VirtualInstrument):
         self.name, self.faults = name, Faults()
         n_channels = n_channels or max((int(each) for each in wires.tunes), default=0) + 1
         self.banks = list(banks or [Bank("MCP4251", (n_channels + 1) // 2, safe=None if rising else 0)])
-        self._wipers = Wipers(world, wires, self.banks, true=true, tolerance=tolerance, rising=rising)
+        self._wipers = Wipers(world, wires, self.banks, self.faults, true=true, tolerance=tolerance, rising=rising)
         self._resets_on_connect, self._port = resets_on_connect, port
         self._lock = threading.RLock()
         self._line: SerialLine | None = None
-        self._twin: BoardTwin | None = None
-        self._twin = BoardTwin(self.banks, self._moved, time.monotonic, serial, self._is_stuck)
-        self._moved(range(len(self._twin.codes)))
+        self._board = BoardTwin(self.banks, self._wipers.show, time.monotonic, serial)
 
     @property
     def codes(self) -> list[int]:
@@ -119,19 +118,6 @@ class VirtualResistorBoard(VirtualInstrument):
         """Pull its cable out."""
         if self._line is not None:
             self._line.pull()
-
-    @property
-    def _board(self) -> BoardTwin:
-        if self._twin is None:
-            raise RuntimeError("the board is not built yet")
-        return self._twin
-
-    def _is_stuck(self, channel: int) -> bool:
-        return self.faults.stuck(str(channel))
-
-    def _moved(self, channels: range) -> None:
-        if self._twin is not None:
-            self._wipers.show(self._twin.codes, channels)
 
     def _heard(self, data: bytes) -> None:
         with self._lock:
