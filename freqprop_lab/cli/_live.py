@@ -103,9 +103,12 @@ def show_live(bench: Bench, n_steps: int) -> None:
     from freqprop_lab.values import Drive, Nudge  # noqa: PLC0415
     from freqprop_lab.waveform import WAVEFORMS  # noqa: PLC0415
 
+    told = {}  # the roles of one instrument answer alike
     for instrument in bench.instruments:
         who = instrument.identify()
-        click.echo(f"{instrument.name:16}{who.manufacturer} {who.model} {who.serial} {who.firmware}".rstrip())
+        told[instrument.name] = f"{who.manufacturer} {who.model} {who.serial} {who.firmware}".rstrip()
+    for name, words in told.items():
+        click.echo(f"{name:16}{words}")
     lowest, highest = bench.conductance_limits()
     bench.program(np.clip(np.sqrt(lowest * highest), lowest, highest) if np.isfinite(highest).all() else lowest + 1.0)
     rest = Drive(np.zeros(len(bench.network.inputs)))
