@@ -6,6 +6,7 @@ the board answers a repeated request from memory. The port's control lines are l
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -73,10 +74,12 @@ class SerialLink:
         """Give the port back; a second call does nothing."""
         port, self._port = self._port, None
         if port is not None:
-            try:
+            # pyserial 3.5 forgets the socket of a socket:// port whose other end has gone, and leaves it open.
+            inner = getattr(port, "_socket", None)
+            with contextlib.suppress(*faults_of_a_port()):  # a port that is gone is closed
                 port.close()
-            except faults_of_a_port():
-                pass  # a port that is gone is closed
+            if inner is not None:
+                inner.close()
 
     def ask(self, op: Op, payload: bytes = b"", length: int = 2, tries: int | None = None) -> Reply:
         """Send a request and return its reply; `length` bytes of payload are expected in it.
