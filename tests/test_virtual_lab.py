@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from freqprop_lab import Run, load_bench, load_experiment, train
-from freqprop_lab.config import read_bench_file
+from freqprop_lab.config import FileError, read_bench_file
 from simulated_bench.lab import VirtualLab
 from simulated_bench.serve import with_resources
 from simulated_bench.servers.registry import FACTORIES
@@ -146,3 +146,49 @@ def test_a_divider_trains_through_the_generator_and_the_oscilloscope(tmp_path: P
     assert result.trained.error is not None
     assert result.trained.error < 0.25 * result.untrained.error
     assert result.trained.error < 0.02  # of up to 0.6 V
+
+
+MEMRISTORS = """\
+bench: wired
+scales: {voltage: 20 mV, conductance: 10 uS}
+network: {kind: csv, file: divider.csv, inputs: [[n1]], outputs: [[n3]]}
+nudge: {source: resistor, resistance: 100 kOhm}
+ratings: {voltage: 0.1 V, nudge: 30 mV}
+sampling: {frequency: 100 Hz, samples_per_period: 20, periods: 2}
+instruments:
+  daq: {driver: nidaqmx, resource: "grpc://127.0.0.1:0/Dev1"}
+  crossbar: {driver: memristor-board, resource: "socket://127.0.0.1:0"}
+wiring:
+  drives: {n1: daq/ao0, n3: daq/ao1}
+  reads: {n1: daq/ai0, n2: daq/ai1, n3: daq/ai2, n4: daq/ai3}
+  tunes: {R1: crossbar/0, R2: crossbar/1, R3: crossbar/2}
+"""
+
+
+def test_a_divider_trains_on_memristors_below_their_threshold(tmp_path: Path) -> None:
+    network = DIVIDER.replace("5 kOhm", "100 kOhm").replace("2 kOhm", "50 kOhm")
+    (tmp_path / "divider.csv").write_text(network)
+    (tmp_path / "divider-data.csv").write_text("x,y\n" + "".join(f"{x / 4},{0.4 * x / 4}\n" for x in range(5)))
+    text = DIVIDER_EXPERIMENT.replace("[0.15, 0.4]", "[0.4, 0.8]").replace("[0.11, 5]", "[0.3, 4]")
+    (tmp_path / "divider.yaml").write_text(text)
+    with served(tmp_path, MEMRISTORS) as (lab, path):
+        experiment = load_experiment(tmp_path / "divider.yaml")
+        with load_bench(path, experiment) as bench:
+            result = train(experiment, bench, run=tmp_path / "run")
+        assert sum(lab.instruments["crossbar"].counts) > 100  # it was programmed by pulses
+    assert result.untrained.error is not None
+    assert result.trained.error is not None
+    assert result.trained.error < 0.5 * result.untrained.error
+
+
+def test_a_drive_that_would_rewrite_memristors_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "divider.csv").write_text(DIVIDER)
+    (tmp_path / "divider-data.csv").write_text("x,y\n" + "".join(f"{x / 4},{0.4 * x / 4}\n" for x in range(5)))
+    (tmp_path / "divider.yaml").write_text(DIVIDER_EXPERIMENT.replace("[0.11, 5]", "[0.3, 4]").replace("0.15", "0.35"))
+    with served(tmp_path, MEMRISTORS.replace("20 mV", "200 mV")) as (_, path):
+        experiment = load_experiment(tmp_path / "divider.yaml")
+        with (
+            load_bench(path, experiment) as bench,
+            pytest.raises(FileError, match=r"voltage across an element.*0\.1 V"),
+        ):
+            train(experiment, bench, run=tmp_path / "run")

@@ -12,6 +12,7 @@ from simulated_bench.lab import DaqSimulation
 from simulated_bench.servers._board_twin import PARTS, Bank
 from simulated_bench.servers._virtual import VirtualInstrument, Wires
 from simulated_bench.servers.keysight_33500b import VirtualKeysight33500B
+from simulated_bench.servers.memristor import VirtualMemristorBoard
 from simulated_bench.servers.nidaqmx import NidaqmxServer
 from simulated_bench.servers.resistor_board import VirtualResistorBoard
 from simulated_bench.servers.rigol_scope import VirtualRigolScope
@@ -93,6 +94,11 @@ def _board(lab: VirtualLab, name: str, data: dict[str, Any], wires: Wires, optio
     )
 
 
+def _memristors(lab: VirtualLab, name: str, data: dict[str, Any], wires: Wires, options: Document) -> VirtualInstrument:
+    validate(options, NothingToSay)
+    return VirtualMemristorBoard(name, lab.world, wires, port=_port(str(data.get("resource", "")), r":(\d+)$"))
+
+
 def _port(resource: str, pattern: str) -> int:
     """Return the port that a resource line asks for; 0 lets the system choose."""
     found = re.search(pattern, resource)
@@ -104,4 +110,5 @@ FACTORIES: dict[str, Factory] = {
     "keysight-33500b": _generator,
     "rigol-scope": _scope,
     "resistor-board": _board,
+    "memristor-board": _memristors,
 }
