@@ -14,6 +14,7 @@ from freqprop_lab import Run, load_bench, load_experiment, train
 from freqprop_lab.config import FileError, read_bench_file
 from simulated_bench.lab import VirtualLab
 from simulated_bench.serve import with_resources
+from simulated_bench.servers.firmware_board import missing
 from simulated_bench.servers.registry import FACTORIES
 
 FULL_SCALE = 10.0  # V, of the card's converters
@@ -49,28 +50,28 @@ def served(folder: Path, text: str) -> Iterator[tuple[VirtualLab, Path]]:
         yield lab, path
 
 
-def on_the_numeric_bench(folder: Path) -> Run:
+def on_the_numeric_bench(folder: Path, experiment: str) -> Run:
     text = template("virtual-lab.yaml")
     common = text[text.index("scales:") : text.index("instruments:")]
     (folder / "virtual-lab-network.csv").write_text(template("virtual-lab-network.csv"))
     (folder / "numeric.yaml").write_text("bench: numeric\n" + common + NUMERIC)
-    return trained(folder, folder / "numeric.yaml", "numeric")
+    return trained(folder, folder / "numeric.yaml", "numeric", experiment)
 
 
-def trained(folder: Path, bench_file: Path, name: str) -> Run:
-    (folder / "iris.yaml").write_text(EXPERIMENT)
+def trained(folder: Path, bench_file: Path, name: str, text: str) -> Run:
+    (folder / "iris.yaml").write_text(text)
     experiment = load_experiment(folder / "iris.yaml")
     with load_bench(bench_file, experiment) as bench:
         return Run(train(experiment, bench, run=folder / name).run)
 
 
 def test_iris_trains_through_the_card_and_the_board_as_on_the_numeric_bench(tmp_path: Path) -> None:
-    numeric = on_the_numeric_bench(tmp_path)
+    numeric = on_the_numeric_bench(tmp_path, EXPERIMENT)
     text = template("virtual-lab.yaml").replace(
         "{n_ao: 16, n_ai: 32}", "{n_ao: 16, n_ai: 32, ao_bits: 16, ai_bits: 16}"
     )
     with served(tmp_path, text) as (lab, path):
-        wired = trained(tmp_path, path, "wired")
+        wired = trained(tmp_path, path, "wired", EXPERIMENT)
         assert lab.instruments["daq"].open_tasks == []
         assert all(lab.world.level(f"daq/ao{channel}") == 0.0 for channel in range(14))
     assert len(wired.lines("steps")) == 225
@@ -83,6 +84,24 @@ def test_iris_trains_through_the_card_and_the_board_as_on_the_numeric_bench(tmp_
     for column in ("a", "b"):
         difference = np.abs(wired[column][ends[1:]] - numeric[column][1:])
         assert difference.max() <= 1e-6 * FULL_SCALE
+    np.testing.assert_allclose(wired["outputs"], numeric["outputs"], atol=1e-6 * FULL_SCALE)
+
+
+@pytest.mark.skipif(bool(missing()), reason=f"the firmware can't be run here; missing: {', '.join(missing())}")
+def test_iris_trains_through_the_real_firmware_as_on_the_numeric_bench(tmp_path: Path) -> None:
+    # 12 examples an epoch: a step through the simulated processor takes a good part of a second's tenth.
+    experiment = EXPERIMENT.replace("task: {kind: iris}", "task: {kind: iris, split: {train: 12}}")
+    numeric = on_the_numeric_bench(tmp_path, experiment)
+    converters = "{n_ao: 16, n_ai: 32, ao_bits: 16, ai_bits: 16}"
+    text = (
+        template("virtual-lab.yaml")
+        .replace("{n_ao: 16, n_ai: 32}", converters)
+        .replace("twin: python", "twin: firmware")
+    )
+    with served(tmp_path, text) as (_, path):
+        wired = trained(tmp_path, path, "wired", experiment)
+    assert len(wired.lines("steps")) == 36
+    np.testing.assert_allclose(wired["conductances"][[0, 12, 24, 36]], numeric["conductances"], rtol=1e-9)
     np.testing.assert_allclose(wired["outputs"], numeric["outputs"], atol=1e-6 * FULL_SCALE)
 
 

@@ -11,6 +11,7 @@ from freqprop_lab.config import Document, Fraction, Ohms, Section, validate
 from simulated_bench.lab import DaqSimulation
 from simulated_bench.servers._board_twin import PARTS, Bank
 from simulated_bench.servers._virtual import VirtualInstrument, Wires
+from simulated_bench.servers.firmware_board import FirmwareBoard
 from simulated_bench.servers.keysight_33500b import VirtualKeysight33500B
 from simulated_bench.servers.memristor import VirtualMemristorBoard
 from simulated_bench.servers.nidaqmx import NidaqmxServer
@@ -83,7 +84,8 @@ def _board(lab: VirtualLab, name: str, data: dict[str, Any], wires: Wires, optio
     n_elements = max((int(element) for element in wires.tunes), default=0) + 1
     chips = -(-n_elements // PARTS[simulated.part].wipers)
     bank = Bank(simulated.part, chips, round(simulated.end_to_end), round(simulated.wiper))
-    return VirtualResistorBoard(
+    kind = FirmwareBoard if simulated.twin == "firmware" else VirtualResistorBoard
+    return kind(
         name,
         lab.world,
         wires,

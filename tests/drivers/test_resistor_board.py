@@ -7,17 +7,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+from board_table import BANKS, TIMEOUT, Table, a_table
 
 from drivers.resistor_board import RESISTOR_BOARD, ResistorBoard
 from drivers.resistor_board._board import BoardSettings
 from freqprop_lab.bench import ChannelUse
 from freqprop_lab.config import FileError, parse_yaml, validate
-from freqprop_lab.elements import ELEMENTS
 from freqprop_lab.instruments import (
     Ability,
     ConnectionLostError,
@@ -26,51 +25,11 @@ from freqprop_lab.instruments import (
     ProtocolError,
     TimeLimitError,
 )
-from freqprop_lab.network import Branch, Network
 from freqprop_lab.testing import TunableResistorTests
-from simulated_bench.circuit import Connection
-from simulated_bench.servers import Fault, FaultKind, Wires
-from simulated_bench.servers.resistor_board import Bank, VirtualResistorBoard
-from simulated_bench.world import World
+from simulated_bench.servers import Fault, FaultKind
+from simulated_bench.servers.resistor_board import Bank
 
-BANKS = (Bank("MCP4251", 2, end_to_end=10_000, wiper=75), Bank("AD5206", 1, end_to_end=100_000, wiper=50))
-TIMEOUT = 0.1  # s
 posix = pytest.mark.skipif(not hasattr(os, "openpty"), reason="this system has no pseudo-terminals")
-
-
-def world_of(n_elements: int) -> World:
-    resistors = tuple(
-        Branch(f"r{number}", "a", "ground", ELEMENTS["resistor"], (1e-3,), tunable=True) for number in range(n_elements)
-    )
-    return World(Network(("a",), resistors), {"s": Connection(0, -1, "voltage")}, np.random.default_rng(0))
-
-
-class Table:
-    """A virtual board with all its elements wired, and the driver at it."""
-
-    def __init__(self, banks: tuple[Bank, ...] = BANKS, *, line: int = 0, **options: object) -> None:
-        self.n_elements = sum(bank.channels for bank in banks)
-        self.world = world_of(self.n_elements)
-        wires = Wires(tunes={str(number): f"r{number}" for number in range(self.n_elements)})
-        self.board = VirtualResistorBoard("board", self.world, wires, banks=banks, **options)  # type: ignore[arg-type]
-        self.resource = self.board.start()[line]
-
-    def open(self, elements: list[int] | None = None, **settings: object) -> ResistorBoard:
-        names = [str(number) for number in (range(self.n_elements) if elements is None else elements)]
-        wanted = {"resource": self.resource, "timeout": TIMEOUT, "boot_wait": 0.3} | settings
-        return ResistorBoard("wipers", BoardSettings(**wanted), names)  # type: ignore[arg-type]
-
-    def true(self) -> np.ndarray:
-        return np.array([self.world.conductance(f"r{number}") for number in range(self.n_elements)])
-
-
-@contextmanager
-def a_table(**options: object) -> Iterator[Table]:
-    table = Table(**options)  # type: ignore[arg-type]
-    try:
-        yield table
-    finally:
-        table.board.stop()
 
 
 @pytest.fixture
