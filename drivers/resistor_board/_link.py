@@ -49,7 +49,8 @@ class SerialLink:
         return self._port is not None
 
     def open(self) -> None:
-        """Open the port. Raises ConnectionLostError."""
+        """Open the port, anew if it was open. Raises ConnectionLostError."""
+        self.close()
         try:
             import serial  # noqa: PLC0415 - an extra, and naming a driver costs nothing
         except ImportError:

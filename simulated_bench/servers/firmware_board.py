@@ -170,7 +170,7 @@ class FirmwareBoard(VirtualInstrument):
         with theirs:
             chips = [str(self._chips[part]) for part in PARTS]
             command = [str(harness), str(firmware), str(theirs.fileno()), *chips, str(int(self._turbo))]
-            self._process = subprocess.Popen(  # noqa: S603 - what was just built, and numbers
+            self._process = subprocess.Popen(
                 command,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -232,6 +232,6 @@ def _chips(banks: Sequence[Bank]) -> dict[str, int]:
 
 
 def _run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)  # noqa: S603 - compilers
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     if done.returncode != 0:
         raise RuntimeError(f"{command[0]} failed:\n{done.stdout}{done.stderr}")

@@ -1,4 +1,4 @@
-"""The firmware: its core on this computer under sanitizers, and the whole of it in an AVR simulator under the driver."""
+"""The firmware: its core on this computer under sanitizers, and all of it in an AVR simulator under the driver."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from board_table import BANKS, Table, a_table
 
 from drivers.resistor_board import ResistorBoard
 from drivers.resistor_board._frames import FrameError, Op, cobs_decode, crc16, frame, parse_ident
-from freqprop_lab.instruments import ConnectionLostError
+from freqprop_lab.instruments import ConnectionLostError, TimeLimitError
 from freqprop_lab.testing import TunableResistorTests
 from simulated_bench.servers import Fault, FaultKind
 from simulated_bench.servers.firmware_board import FirmwareBoard
@@ -34,6 +34,11 @@ needs_simavr = pytest.mark.skipif(bool(lacking), reason=f"missing: {', '.join(la
 needs_compiler = pytest.mark.skipif(
     not (shutil.which("gcc") and shutil.which("make")), reason="missing: gcc and make, to compile the core"
 )
+
+
+def tell(words: str) -> None:
+    """Measured values; pytest -rP shows them."""
+    print(words)
 
 
 def make(*arguments: str) -> str:
@@ -67,7 +72,7 @@ def test_the_core_stands_a_million_random_frames_under_sanitizers(tmp_path):
 def test_the_firmware_leaves_room_in_flash_and_ram(tmp_path, mcp, ad):
     said = make(f"BUILD={tmp_path}", f"DEFINES=-DMCP4251_CHIPS={mcp} -DAD5206_CHIPS={ad}", "size")
     flash, ram = (int(re.search(rf"{kind}: *(\d+) bytes", said)[1]) for kind in ("Program", "Data"))
-    print(f"{2 * mcp + 6 * ad} channels: {flash} bytes of flash, {ram} bytes of RAM without the stack")
+    tell(f"{2 * mcp + 6 * ad} channels: {flash} bytes of flash, {ram} bytes of RAM without the stack")
     assert flash < 32_768 - 512  # the boot loader
     assert ram < 2048 - 400  # room for the stack, many times what it needs
 
@@ -134,7 +139,7 @@ def test_the_host_falls_silent_and_all_wipers_are_safe_in_time(table):
         while fell is None and time.monotonic() < started + 2:
             fell = time.monotonic() - started if table.board.codes == SAFE else None
             time.sleep(0.002)
-        print(f"keep-alive of 200 ms, safe {1e3 * (fell or np.nan):.0f} ms after the driver ended")
+        tell(f"keep-alive of 200 ms, safe {1e3 * (fell or np.nan):.0f} ms after the driver ended")
         assert fell is not None
         assert fell < 0.2 + 0.1
         board._closing.clear()
@@ -153,14 +158,14 @@ def test_a_hung_main_loop_is_ended_by_the_watchdog_although_bytes_keep_coming(ta
         while fell is None and time.monotonic() < started + 2:
             fell = time.monotonic() - started if table.board.codes == SAFE else None
             time.sleep(0.002)
-        print(f"watchdog of 250 ms, safe {1e3 * (fell or np.nan):.0f} ms after the main loop hung")
+        tell(f"watchdog of 250 ms, safe {1e3 * (fell or np.nan):.0f} ms after the main loop hung")
         assert fell is not None
-        assert fell < 0.4
-        board._trouble, board._in_step = None, True  # whatever the keep-alive met meanwhile
-        board._link.open()
-        with pytest.raises(ConnectionLostError, match=r"it booted \(its watchdog\)|its watchdog"):
-            board.identify()
+        assert fell < 1.5  # of wall time; the simulated processor keeps to 250 ms of its own
+        with pytest.raises((ConnectionLostError, TimeLimitError)):  # as the keep-alive met it
+            board.program(board.limits.highest)
+        assert table.board.codes == SAFE
         assert board.program(board.limits.highest) == pytest.approx(table.true())
+        assert board._ident.reset_cause == 8  # MCUSR: WDRF
 
 
 @needs_simavr
@@ -308,7 +313,7 @@ def test_firmware_and_twin_give_the_same_replies_to_300_random_frames_and_noise_
 @pytest.mark.prove
 def test_firmware_and_twin_give_the_same_replies_to_10_000_random_frames():
     good, bad = hold_against_each_other(10_000, seed=6)
-    print(f"{good} good and {bad} bad frames, the same replies from both")
+    tell(f"{good} good and {bad} bad frames, the same replies from both")
     assert min(good, bad) > 2500
 
 
@@ -338,9 +343,7 @@ def test_390_elements_in_four_batches_take_less_than_60_ms():
     awake = (after.cycles - before.cycles) - (after.asleep - before.asleep)
     assert awake > spi * SPI_CYCLES_IN_SIMAVR
     work = (awake - spi * (SPI_CYCLES_IN_SIMAVR - SPI_CYCLES)) / CLOCK
-    print(
-        f"390 elements: line {1e3 * line:.1f} ms + firmware {1e3 * work:.1f} ms; {1e6 * work / 390:.0f} us an element"
-    )
+    tell(f"390 elements: line {1e3 * line:.1f} ms + firmware {1e3 * work:.1f} ms; {1e6 * work / 390:.0f} us an element")
     assert line + work < 60e-3
 
 
