@@ -245,7 +245,7 @@ def draw_request(rng: np.random.Generator, n_channels: int) -> bytes:
     if rng.random() < 0.1:
         payload = rng.bytes(int(rng.integers(20)))
         payload = b"" if op == 6 else payload
-    return frame(op, int(rng.integers(256)), bytes(payload))
+    return frame(op, int(rng.integers(128)), bytes(payload))  # 128 and above are the probes'
 
 
 def draw_line(rng: np.random.Generator, n_channels: int) -> bytes:
@@ -288,7 +288,7 @@ def hold_against_each_other(n_frames: int, seed: int) -> tuple[int, int]:
             good, bad = good + sum(meant), bad + len(meant) - sum(meant)
             before = list(real.board.codes)
             # The probe reads all wipers back, and its answer is the sign that all before it was worked off.
-            seq = 1 + number % 255
+            seq = 128 + number % 128
             probe = frame(Op.GETN, seq, b"\0\0\x0a" if number % 2 else b"\0\0\x09")
             heard = [wire.until(line + probe, Op.GETN, seq) for wire in wires]
             assert heard[0] == heard[1], f"frame {number}, {line.hex(' ')}"

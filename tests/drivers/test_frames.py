@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from drivers.resistor_board._frames import (
     FrameError,
     Op,
+    Status,
     cobs_decode,
     cobs_encode,
     crc16,
@@ -55,12 +57,21 @@ def test_cobs_of_known_bytes(encode, decode, data, encoded):
     assert decode(bytes.fromhex(encoded)).hex(" ") == data
 
 
-def test_the_request_of_the_protocols_page():
-    # GET of channel 5 with number 1: op 04, seq 01, channel 00 05; CRC of 04 01 00 05 is 0x29A4. Zeros are at place 2
-    # only, so the first run has two bytes and the second three.
+def test_request_and_reply_of_the_protocols_page():
+    # GET of channel 5 with number 1: op 04, seq 01, channel 00 05; CRC 0x29A4. Its one zero is at place 2, so the first
+    # run has two bytes and the second three.
     body = bytes.fromhex("04 01 00 05")
-    assert twin._crc(body) == 0x29A4
+    assert binascii.crc_hqx(body, 0xFFFF) == 0x29A4
     assert frame(Op.GET, 1, b"\0\5").hex(" ") == "03 04 01 04 05 29 a4 00"
+    # Status 00 and code 00 40: two zeros, so runs of two, of none and of three bytes.
+    assert binascii.crc_hqx(bytes.fromhex("84 01 00 00 40"), 0xFFFF) == 0x84AA
+    reply = parse_reply(bytes.fromhex("03 84 01 01 04 40 84 aa"))
+    assert (reply.op, reply.seq, reply.status, reply.detail) == (Op.GET, 1, Status.OK, 64)
+    assert not reply.booted
+    assert not reply.fallen
+    page = (Path(__file__).parents[2] / "docs" / "board-protocol.md").read_text(encoding="utf-8")
+    assert "`03 04 01 04 05 29 A4 00`" in page
+    assert "`03 84 01 01 04 40 84 AA 00`" in page
 
 
 @given(st.binary(max_size=253))

@@ -29,12 +29,13 @@ from freqprop_lab.testing import TunableResistorTests
 from simulated_bench.servers import Fault, FaultKind
 from simulated_bench.servers.resistor_board import Bank
 
+QUICK_LINE = int(hasattr(os, "openpty"))  # pyserial sleeps 0.3 s when it closes a socket
 posix = pytest.mark.skipif(not hasattr(os, "openpty"), reason="this system has no pseudo-terminals")
 
 
 @pytest.fixture
 def table() -> Iterator[Table]:
-    with a_table() as table:
+    with a_table(line=QUICK_LINE) as table:
         yield table
 
 
@@ -65,7 +66,7 @@ class TestBoardOnPseudoTerminal(TestBoardOnSocket):
 
 class TestBoardWiredFromAToTheWiper(TestBoardOnSocket):
     banks = (Bank("MCP4251", 1, safe=0), Bank("AD5206", 1, safe=0))
-    line = 1 if hasattr(os, "openpty") else 0  # closing is quicker there
+    line = QUICK_LINE
     rising = False
 
 
@@ -81,7 +82,7 @@ def test_a_code_is_the_wiper_and_its_share_of_the_track(table):
 
 
 def test_wired_from_a_to_the_wiper_the_codes_run_the_other_way():
-    with a_table(rising=False) as table, table.open(wiring=["A-W"]) as board:
+    with a_table(rising=False, line=QUICK_LINE) as table, table.open(wiring=["A-W"]) as board:
         wished = np.repeat([1 / 2575, 1 / 25050], [4, 6])
         board.program(wished)
         assert table.board.codes == [192] * 10
@@ -112,7 +113,7 @@ def test_elements_are_those_that_are_named_in_their_order_and_no_other_moves(tab
 
 
 def test_390_elements_go_in_four_batches():
-    with a_table(banks=(Bank("AD5206", 65),)) as table, table.open() as board:
+    with a_table(banks=(Bank("AD5206", 65),), line=QUICK_LINE) as table, table.open() as board:
         asked = []
         ask = board._link.ask
         board._link.ask = lambda op, *rest, **more: asked.append(op.name) or ask(op, *rest, **more)
@@ -141,7 +142,7 @@ def test_only_a_board_whose_chips_all_tell_can_be_read_back(table):
 
 
 def test_a_stuck_wiper_reads_back_what_it_was_sent():
-    with a_table() as table, table.open() as board:
+    with a_table(line=QUICK_LINE) as table, table.open() as board:
         table.board.faults.add(Fault(FaultKind.STUCK, channel="1"))
         before = table.true()[1]
         realised = board.program(board.limits.highest)
@@ -150,7 +151,7 @@ def test_a_stuck_wiper_reads_back_what_it_was_sent():
 
 
 def test_identify_tells_parts_serial_number_and_firmware():
-    with a_table(serial=0xBEEF) as table, table.open() as board:
+    with a_table(serial=0xBEEF, line=QUICK_LINE) as table, table.open() as board:
         identity = board.identify()
     assert identity.model == "resistor board: 4 of MCP4251, 6 of AD5206"
     assert (identity.serial, identity.firmware) == ("0000BEEF", "1.0")
@@ -294,14 +295,16 @@ def test_a_pulled_pseudo_terminal_is_a_lost_connection_at_once_and_when_opened_a
         assert time.monotonic() - started < 0.3
 
 
-def test_a_stopped_server_is_a_lost_connection_and_closing_is_quick(table):
-    board = table.open(keep_alive=30.0)
-    table.board.stop()
-    with pytest.raises(ConnectionLostError, match="cable"):
-        board.program(board.limits.highest)
-    started = time.monotonic()
-    board.close()
-    assert time.monotonic() - started < 1.0
+@pytest.mark.parametrize("line", sorted({0, QUICK_LINE}))
+def test_a_stopped_server_is_a_lost_connection_and_closing_is_quick(line):
+    with a_table(line=line) as table:
+        board = table.open(keep_alive=30.0)
+        table.board.stop()
+        with pytest.raises(ConnectionLostError, match="cable"):
+            board.program(board.limits.highest)
+        started = time.monotonic()
+        board.close()
+        assert time.monotonic() - started < 1.0
 
 
 def test_nobody_listening_is_a_lost_connection(table):
@@ -512,7 +515,7 @@ def test_every_error_of_the_driver_is_one_of_ours():
         import termios
 
         errors.append(termios.error(5, "x"))
-    with a_table(line=1 if hasattr(os, "openpty") else 0) as table:
+    with a_table(line=QUICK_LINE) as table:
         for error in errors:
             board = table.open(keep_alive=30.0)
             board._link._port.close()
