@@ -6,6 +6,7 @@ What a code is in siemens: `_ladder`. What goes over the line: `_frames` and `_l
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -76,6 +77,7 @@ class ResistorBoard(TunableResistor):
         self._trouble: InstrumentError | None = None  # found by the keep-alive; the next call raises it
         self._in_step = False  # False: the board must be identified before it is programmed
         self._closing = threading.Event()
+        self._left = False  # closed, with the wipers where they were
         try:
             self._ident = self._connect(settings.boot_wait)
             self._ladders = self._make_ladders()
@@ -149,7 +151,7 @@ class ResistorBoard(TunableResistor):
         if not self._lock.acquire(timeout=_PATIENCE):
             return  # the line is stuck, and a stuck line feeds no keep-alive
         try:
-            if self._closing.is_set():
+            if self._closing.is_set() and not self._left:
                 return  # closing made it safe
             if not self._link.is_open:
                 self._link.open()
@@ -157,6 +159,8 @@ class ResistorBoard(TunableResistor):
         except InstrumentError:  # an unpowered board holds nothing; one with power has its keep-alive
             self._in_step = False
         finally:
+            if self._left:
+                self._link.close()
             self._lock.release()
 
     def close(self) -> None:
@@ -172,13 +176,14 @@ class ResistorBoard(TunableResistor):
     def leave(self) -> None:
         """Give the port back and leave the wipers where they are: the board's keep-alive is switched off first.
 
-        They stay until the board boots, which opening the port brings about on many boards.
+        They stay until somebody connects again, or the board boots.
         """
         if self._closing.is_set():
             return
         with self._lock:
             self._raise_trouble()
             self._ask(Op.ALIVE, bytes(2))
+            self._left = True
             self._closing.set()
             self._link.close()
         self._feeder.join(timeout=_PATIENCE)
@@ -187,7 +192,8 @@ class ResistorBoard(TunableResistor):
         """Open the port and wait for an answer: many boards boot when their port is opened."""
         self._link.close()
         self._link.open()
-        for _ in range(max(1, round(patience / self._settings.timeout))):
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
             try:
                 reply = self._link.ask(Op.IDENT, length=_IDENT_AT_LEAST, tries=1)
             except TimeLimitError:

@@ -27,13 +27,11 @@
  */
 #define _GNU_SOURCE
 #include <poll.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -371,7 +369,6 @@ int main(int argc, char **argv)
     elf_firmware_t firmware = {0};
     if (argc != 6)
         return 2;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
     line = atoi(argv[2]);
     n_chips = (unsigned)(atoi(argv[3]) + atoi(argv[4]));
     turbo = atoi(argv[5]) != 0;

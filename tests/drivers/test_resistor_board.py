@@ -417,6 +417,8 @@ def test_leave_gives_the_port_back_and_the_wipers_stay(table):
         board.program(board.limits.highest)
     board.close()
     assert table.true() == pytest.approx(board.limits.highest)
+    board.make_safe()
+    assert table.true() == pytest.approx(board.limits.lowest)
 
 
 def test_no_thread_is_left_after_close(table):
