@@ -37,8 +37,10 @@ class Table:
         *,
         line: int = 0,
         of: type[VirtualResistorBoard | FirmwareBoard] = VirtualResistorBoard,
+        timeout: float = TIMEOUT,
         **options: object,
     ) -> None:
+        self.timeout = timeout
         self.n_elements = sum(bank.channels for bank in banks)
         self.world = world_of(self.n_elements)
         wires = Wires(tunes={str(number): f"r{number}" for number in range(self.n_elements)})
@@ -48,7 +50,7 @@ class Table:
 
     def open(self, elements: list[int] | None = None, **settings: object) -> ResistorBoard:
         names = [str(number) for number in (range(self.n_elements) if elements is None else elements)]
-        wanted = {"resource": self.resource, "timeout": TIMEOUT, "boot_wait": 0.3} | settings
+        wanted = {"resource": self.resource, "timeout": self.timeout, "boot_wait": 3 * self.timeout} | settings
         return ResistorBoard("wipers", BoardSettings(**wanted), names)  # type: ignore[arg-type]
 
     def true(self) -> np.ndarray:
