@@ -174,10 +174,15 @@ class MeterLimits:
 
 
 class Meter(Instrument):
-    """Samples the voltages of its channels."""
+    """Samples the voltages of its channels.
+
+    shares_delay: where nothing starts the meter, all its channels still begin at one instant, skews apart; so a record
+    has one unknown delay and not one a channel.
+    """
 
     n_channels: int
     limits: MeterLimits
+    shares_delay: bool = True
 
     @abstractmethod
     def arm(self, n_samples: int, sample_rate: float) -> Timing:

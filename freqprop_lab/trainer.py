@@ -274,6 +274,8 @@ class Trainer:
         bench_values: dict[str, Any] = {}
         for name, value in self.bench.state().items():
             (bench_arrays if isinstance(value, np.ndarray) else bench_values)[f"bench.{name}"] = value
+        if self.bench.delays is not None:
+            bench_arrays["delays"] = self.bench.delays
         arrays = {
             "wished": state.wished,
             "realised": self.bench.conductances,
@@ -298,6 +300,7 @@ class Trainer:
         self._order.bit_generator.state = values["generators"]["order"]
         self._rounding.bit_generator.state = values["generators"]["rounding"]
         self.bench.program(arrays["realised"])
+        self.bench.delays = arrays.get("delays")
         held = {**arrays, **values}
         self.bench.restore({name.removeprefix("bench."): held[name] for name in held if name.startswith("bench.")})
 

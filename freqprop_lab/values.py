@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, IntFlag
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ __all__ = [
     "BlockResult",
     "Drive",
     "Feedback",
+    "Flag",
     "Nudge",
     "NudgeKind",
     "Record",
@@ -122,12 +123,25 @@ class Record:
     channels: tuple[str, ...] = ()
 
 
+class Flag(IntFlag):
+    """What makes a channel's response doubtful; none of them is an error by itself."""
+
+    CLIPPED = 1  # samples at the end of the range were left out
+    MISSING = 2  # samples that never arrived, or were told to be bad, were left out
+    SIGN_AMBIGUOUS = 4  # the delay is unknown, and the sign of b not known to 99 %; b_stderr covers the other one
+    NOT_SETTLED = 8  # the halves of the record differ by more than their noise
+    WRONG_FREQUENCY = 16  # the phase of the nudge drifts over the record
+
+
 @dataclass(frozen=True)
 class Response:
     """Per channel (or node): a (activation, DC) and b (error signal, signed nudge coefficient), V, (..., channel).
 
     covariance: V^2, (..., channel, 2, 2), of (a, b); zeros where a numeric bench knows them exactly.
-    noise: V, (..., channel), rms of the residual. delay: s, where it was fitted.
+    noise: V, (..., channel), rms of the residual. delay, delay_stderr: s, where it was fitted. sign_confidence: the
+    probability that the sign of b is right. flags: (..., channel), sums of `Flag`. tones: V, (..., channel, harmonic),
+    complex: what came back at each harmonic of the nudge over what the waveform has there, in the phase of the record;
+    a network without capacitance gives b, turned by the delay. frequency: Hz, (...), where it was fitted.
     """
 
     a: Array
@@ -135,6 +149,11 @@ class Response:
     covariance: Array
     noise: Array | None = None
     delay: Array | None = None
+    delay_stderr: Array | None = None
+    sign_confidence: Array | None = None
+    flags: NDArray[np.uint8] | None = None
+    tones: NDArray[np.complex128] | None = None
+    frequency: Array | None = None
 
     @property
     def a_stderr(self) -> Array:
@@ -150,6 +169,12 @@ class Response:
     def ab_covariance(self) -> Array:
         """Covariance of a and b, V^2: what biases their product."""
         return np.asarray(self.covariance[..., 0, 1])
+
+    def flagged(self, flag: Flag) -> NDArray[np.bool_]:
+        """Say which channels carry a flag, (..., channel)."""
+        if self.flags is None:
+            return np.zeros(self.a.shape, dtype=np.bool_)
+        return (self.flags & np.uint8(flag)) != 0
 
 
 @dataclass(frozen=True)

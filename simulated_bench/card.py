@@ -124,6 +124,7 @@ class SimulatedMeter(Meter):
     ) -> None:
         self.name, self._board, self._nodes, self.noise = name, board, nodes, noise
         self.clock = "card" if settings.synchronised else f"{name} {FREE_RUNNING}"
+        self.shares_delay = settings.delays == "common"
         self.n_channels = len(nodes)
         self._range = settings.range
         self.limits = MeterLimits(np.full(len(nodes), -settings.range), np.full(len(nodes), settings.range))

@@ -25,12 +25,15 @@ from freqprop_lab.instruments import (
     Source,
     TunableResistor,
 )
-from freqprop_lab.lockin import demodulate, refuse_unidentifiable
+from freqprop_lab.lockin import average, demodulate, refuse_unidentifiable
+from freqprop_lab.names import shown
 from freqprop_lab.network import Network
 from freqprop_lab.values import Array, BlockPlan, BlockResult, Drive, Nudge, NudgeKind, Record, Response, Scales
 from freqprop_lab.waveform import Waveform
 
 Indices = NDArray[np.intp]
+
+_SURE_OF_DELAY = 0.99
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,7 @@ class Bench:
 
     nudges: frozenset[NudgeKind] = frozenset({NudgeKind.CURRENT})
     repeatable = False  # the same state and drive give the same numbers again: a numeric bench
+    delays: Array | None = None  # s, (node,): of an unsynchronised meter, once they were learned
     settings: BenchSettings | None = None  # the file that it was opened from, and what was asked of it
     request: BenchRequest = BenchRequest()
 
@@ -267,20 +271,64 @@ class Bench:
         """
         record = self.measure(drive, n_periods)
         _refuse_overload(record, record.volts.shape[1] + self._settling_periods() * self.sampling.samples_per_period)
-        read = self.read_nodes
-        volts = record.volts[read]
         if drive.nudge is None:
-            return _spread(_average(volts), read, len(self.network.nodes))
-        periods = volts.shape[1] / self.sampling.samples_per_period
-        response = demodulate(
-            volts,
-            record.sample_rate,
-            drive.nudge.waveform,
-            record.sample_rate * periods / volts.shape[1],
-            synchronised=self.synchronised,
-            delays=record.skews[read] if self.synchronised else None,
-        )
-        return _spread(response, read, len(self.network.nodes))
+            read = self.read_nodes
+            return _spread([(read, average(record.volts[read]))], len(self.network.nodes))
+        return self._demodulated(record, drive.nudge.waveform, self.delays)
+
+    def learn_delays(self, drives: Sequence[Drive]) -> Array:
+        """Learn the fixed delay of each node's channel from strongly nudged drives; `respond` takes it as known then.
+
+        Returns the delays, s, (node,), NaN where nothing reads: for each node that of the drive which tells it best.
+        A wrong sign here would stay, so a node whose sign no drive tells to 99 % raises LimitError.
+        """
+        best = np.full(len(self.network.nodes), np.nan)
+        smallest, confidence = np.full(best.shape, np.inf), np.zeros(best.shape)
+        for drive in drives:
+            if drive.nudge is None:
+                raise ValueError("a drive without nudge tells nothing of delays")
+            record = self.measure(drive)
+            _refuse_overload(record, record.volts.shape[1])
+            found = self._demodulated(record, drive.nudge.waveform, None)
+            if found.delay is None or found.delay_stderr is None or found.sign_confidence is None:
+                raise ValueError(f"bench {self.name} is synchronised: its delays are known as they are")
+            better = np.nan_to_num(found.delay_stderr, nan=np.inf) < smallest
+            best[better], smallest[better] = found.delay[better], found.delay_stderr[better]
+            confidence[better] = found.sign_confidence[better]
+        unsure = [self.network.nodes[node] for node in self.read_nodes if confidence[node] < _SURE_OF_DELAY]
+        if unsure:
+            raise LimitError(
+                f"bench {self.name}: the delay of {shown(unsure)} can't be learned: the nudge there is too weak for its "
+                "sign. Nudge more strongly (nudge.learn_delays), or take more periods"
+            )
+        self.delays = best
+        return best.copy()
+
+    def _demodulated(self, record: Record, waveform: Waveform, delays: Array | None) -> Response:
+        """Read a and b of every node: all meters at once where the phase is known, each by itself where it is not."""
+        rate = record.sample_rate
+        frequency = rate / self.sampling.samples_per_period
+        section = None if self.settings is None else self.settings.model.lockin
+        options = {} if section is None else section.model_dump()
+        if self.synchronised or delays is not None:
+            groups = [(self.read_nodes, False)]
+        else:
+            groups = [(wiring.nodes, wiring.meter.shares_delay) for wiring in self._meters]
+        found = []
+        for nodes, shared in groups:
+            response = demodulate(
+                record.volts[nodes],
+                rate,
+                waveform,
+                frequency,
+                synchronised=self.synchronised,
+                delays=None if delays is None or self.synchronised else delays[nodes],
+                skews=record.skews[nodes],
+                shared_delay=shared,
+                **options,
+            )
+            found.append((nodes, response))
+        return _spread(found, len(self.network.nodes))
 
     def read_many(self, levels: Array) -> Array:
         """Return the outputs (example, output), V, of un-nudged drives (example, input)."""
@@ -457,23 +505,17 @@ def _refuse_overload(record: Record, n_samples: int) -> None:
             )
 
 
-def _average(volts: Array) -> Response:
-    n_samples = volts.shape[1]
-    variance = volts.var(axis=1, ddof=1)
-    covariance = np.zeros((volts.shape[0], 2, 2))
-    covariance[:, 0, 0] = variance / n_samples
-    return Response(volts.mean(axis=1), np.zeros(volts.shape[0]), covariance, np.sqrt(variance))
-
-
-def _spread(response: Response, nodes: Indices, n_nodes: int) -> Response:
-    """Put the response of the read nodes into one of all nodes, NaN elsewhere."""
-    if len(nodes) == n_nodes and (nodes == np.arange(n_nodes)).all():
+def _spread(found: Sequence[tuple[Indices, Response]], n_nodes: int) -> Response:
+    """Put the responses of the read nodes into one of all nodes; where nothing reads, numbers are NaN and flags 0."""
+    nodes, response = found[0]
+    if len(found) == 1 and len(nodes) == n_nodes and (nodes == np.arange(n_nodes)).all():
         return response
-    a, b, noise, delay = (np.full(n_nodes, np.nan) for _ in range(4))
-    covariance = np.full((n_nodes, 2, 2), np.nan)
-    a[nodes], b[nodes], covariance[nodes] = response.a, response.b, response.covariance
-    if response.noise is not None:
-        noise[nodes] = response.noise
-    if response.delay is not None:
-        delay[nodes] = response.delay
-    return Response(a, b, covariance, noise, delay)
+    fields: dict[str, Any] = {}
+    for name, first in vars(response).items():
+        fields[name] = None
+        if first is not None and first.ndim and name != "frequency":
+            empty = np.uint8(0) if first.dtype == np.uint8 else np.nan
+            fields[name] = np.full((n_nodes, *first.shape[1:]), empty, dtype=first.dtype)
+            for where, each in found:
+                fields[name][where] = getattr(each, name)
+    return Response(**fields)

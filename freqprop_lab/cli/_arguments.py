@@ -6,6 +6,9 @@ from pathlib import Path
 
 import click
 
+# Those of waveform.WAVEFORMS, which would cost the import of numpy here.
+WAVEFORM_NAMES = ("sine", "two-tone", "abs-sine", "centred-abs-sine", "pulse", "sawtooth", "square", "triangle")
+
 _NEWEST = "last"
 _RUNS = Path("runs")
 

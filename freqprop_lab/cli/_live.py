@@ -52,12 +52,12 @@ def scope(bench_file: Path, settings: tuple[str, ...], nudge: str, out: Path) ->
 
     from freqprop_lab.report import draw_record  # noqa: PLC0415
     from freqprop_lab.values import Drive, Nudge  # noqa: PLC0415
-    from freqprop_lab.waveform import WAVEFORMS  # noqa: PLC0415
+    from freqprop_lab.waveform import default_waveform  # noqa: PLC0415
 
     with _opened(bench_file) as bench:
         levels = _take(bench, settings)
         volts = _quantity("--nudge", nudge, "V")
-        waveform = WAVEFORMS["sine" if bench.synchronised else "abs-sine"]
+        waveform = default_waveform(synchronised=bench.synchronised)
         amplitudes = np.full(len(bench.network.outputs), volts * bench.scales.siemens)
         record = bench.measure(Drive(levels, Nudge(amplitudes, waveform) if volts else None))
     click.echo(f"wrote {draw_record(record, bench.network.nodes, out)}")
@@ -101,7 +101,7 @@ def show_live(bench: Bench, n_steps: int) -> None:
     import numpy as np  # noqa: PLC0415
 
     from freqprop_lab.values import Drive, Nudge  # noqa: PLC0415
-    from freqprop_lab.waveform import WAVEFORMS  # noqa: PLC0415
+    from freqprop_lab.waveform import default_waveform  # noqa: PLC0415
 
     told = {}  # the roles of one instrument answer alike
     for instrument in bench.instruments:
@@ -114,7 +114,7 @@ def show_live(bench: Bench, n_steps: int) -> None:
     rest = Drive(np.zeros(len(bench.network.inputs)))
     noise = np.nanmax(bench.measure(rest).volts.std(axis=1))
     click.echo(f"noise floor: {noise:.3g} V rms on the noisiest node, inputs at zero")
-    waveform = WAVEFORMS["sine" if bench.synchronised else "abs-sine"]
+    waveform = default_waveform(synchronised=bench.synchronised)
     nudged = Drive(rest.levels, Nudge(np.zeros(len(bench.network.outputs)), waveform))
     began, count = time.perf_counter(), 3
     for _ in range(count):

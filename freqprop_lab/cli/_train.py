@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from freqprop_lab.cli._arguments import RunPath, run_argument
+from freqprop_lab.cli._arguments import WAVEFORM_NAMES, RunPath, run_argument
 from freqprop_lab.cli._progress import progress_line
 from freqprop_lab.cli._templates import template_text
 
@@ -40,8 +40,8 @@ _quiet = click.option("--quiet", is_flag=True, help="Show no progress; faults, a
 @click.option("--nodes", type=click.IntRange(min=2), help="Nodes of a network that the numeric bench builds.")
 @click.option("--edges", type=click.IntRange(min=1), help="Edges of a network that the numeric bench builds.")
 @click.option("--alpha", type=click.FloatRange(min=0, min_open=True), help="Learning rate, task units.")
-@click.option("--nudge", type=click.Choice(["sine", "abs-sine"]), help="Waveform of the nudge.")
-@click.option("--unsynchronised", is_flag=True, help="Meters run free: delays are unknown (takes abs-sine).")
+@click.option("--nudge", type=click.Choice(WAVEFORM_NAMES), help="Waveform of the nudge.")
+@click.option("--unsynchronised", is_flag=True, help="Meters run free: delays are unknown (takes two-tone).")
 @click.option("--start-from", type=RunPath(), metavar="RUN", help="Begin with that run's conductances.")
 @click.option("--run", type=click.Path(path_type=Path), metavar="FOLDER", help="Where the run is kept; below runs/.")
 @_json

@@ -99,6 +99,20 @@ class RatingsSection(Section):
         return self
 
 
+class LockinSection(Section):
+    """What records hold beside the nudge and white noise; see `lockin.demodulate`.
+
+    hum: the mains' frequency, fitted together with so many hum_harmonics. drift: degree of a polynomial. second_order:
+    fit a + b f + c f^2. robust: leave out spikes.
+    """
+
+    hum: Annotated[Hertz, Field(gt=0)] | None = None
+    hum_harmonics: int = Field(3, ge=1, le=20)
+    drift: int = Field(0, ge=0, le=3)
+    second_order: bool = False
+    robust: bool = False
+
+
 class BenchFile(Section):
     """The fields that every bench file has."""
 
@@ -111,6 +125,7 @@ class BenchFile(Section):
     inputs: InputsSection = InputsSection()
     nudge: NudgeSection = NudgeSection()
     sampling: SamplingSection = SamplingSection()
+    lockin: LockinSection = LockinSection()
     ratings: RatingsSection = RatingsSection()
 
     @model_validator(mode="after")

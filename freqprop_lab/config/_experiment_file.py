@@ -15,10 +15,14 @@ from freqprop_lab.config._schema import Section, fault, validate
 from freqprop_lab.config._text import Document, FileError, parse_yaml, read_yaml
 from freqprop_lab.config._units import Number
 from freqprop_lab.names import cut, nearest, shown
+from freqprop_lab.waveform import WAVEFORMS, is_delay_identifiable
 
 Range = Annotated[list[Number], Field(min_length=2, max_length=2)]
 FileName = Annotated[str, Field(min_length=1), AfterValidator(printable)]
 Names = Annotated[list[str], Field(min_length=1)]
+WaveformName = Literal[
+    "sine", "two-tone", "abs-sine", "centred-abs-sine", "pulse", "sawtooth", "square", "triangle"
+]  # those of waveform.WAVEFORMS
 
 
 def _rising(pair: list[float], *inside: str) -> None:
@@ -156,21 +160,32 @@ class CsvTask(_Task):
 
 
 class NudgeSettings(Section):
-    """The nudge. waveform: sine, or abs-sine where the meter isn't synchronised, unless named."""
+    """The nudge. waveform: sine, or two-tone where the meter isn't synchronised, unless named.
 
-    waveform: Literal["sine", "abs-sine"] | None = None
+    learn_delays: learn the fixed delays of an unsynchronised meter first, by a nudge as for an error of this many task
+    volts; 0 fits them anew in every record.
+    """
+
+    waveform: WaveformName | None = None
     gamma: Annotated[Number, Field(gt=0)] = 1.0
     loop: Literal["open", "closed", "clamped"] = "open"
     unsynchronised: bool = False
+    learn_delays: Annotated[Number, Field(ge=0)] = 0.0
 
 
 class RuleSettings(Section):
-    """The learning rule. activation: a from the nudged record (the paper) or from the free one."""
+    """The learning rule. activation: a from the nudged record (the paper) or from the free one.
+
+    significance: repeat the nudged record until the update is so many times its standard error, at most most_records
+    times; 0 takes one record whatever its noise.
+    """
 
     kind: Literal["freq-prop", "adjoint", "finite-differences"] = "freq-prop"
     alpha: Annotated[Number, Field(gt=0)] = 0.01
     activation: Literal["nudged", "free"] = "nudged"
     difference: Annotated[Number, Field(gt=0)] = 1e-6
+    significance: Annotated[Number, Field(ge=0)] = 0.0
+    most_records: int = Field(16, ge=1, le=10_000)
 
 
 class ConductanceSettings(Section):
@@ -218,10 +233,11 @@ class ExperimentFile(Section):
 
     @model_validator(mode="after")
     def _parts_agree(self) -> ExperimentFile:
-        if self.nudge.unsynchronised and self.nudge.waveform == "sine":
+        named = self.nudge.waveform
+        if self.nudge.unsynchronised and named is not None and not is_delay_identifiable(WAVEFORMS[named]):
             raise fault(
-                "a sine can't be read unsynchronised: delayed by half a period it is its own inverse, so the sign of b "
-                "is lost (Proposition 1 of the paper). Choose abs-sine, or drop nudge.unsynchronised",
+                f"a {named} can't be read unsynchronised: delayed by half a period it is its own inverse, so the sign "
+                "of b is lost (Proposition 1 of the paper). Choose two-tone or abs-sine, or drop nudge.unsynchronised",
                 "nudge",
                 "waveform",
             )

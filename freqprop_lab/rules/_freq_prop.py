@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from freqprop_lab.network import Network
+from freqprop_lab.rules._averaging import averaged, is_significant
 from freqprop_lab.rules._rule import Block, Example, Measurement, Process, Rule
 from freqprop_lab.tasks import Objective
 from freqprop_lab.values import Array, BlockPlan, Drive, Feedback, Nudge, NudgeKind, Response, Update
@@ -16,7 +17,8 @@ class FrequencyPropagation(Rule):
 
     alpha: S/V^2. gamma: S, amperes of nudge per volt of error (for the clamped nudge: volts per volt). kind: CURRENT
     (open loop, current -gamma f g into the outputs: the default), FEEDBACK (eq. 3.3 as printed) or CLAMPED (Remark 2,
-    no gradient). free_activation: take a from the free record, whose noise is independent of b's.
+    no gradient). free_activation: take a from the free record, whose noise is independent of b's. significance: repeat
+    the nudged record until the update is so many times its standard error, most_records times at most.
     """
 
     name = "freq-prop"
@@ -30,9 +32,12 @@ class FrequencyPropagation(Rule):
         kind: NudgeKind = NudgeKind.CURRENT,
         *,
         free_activation: bool = False,
+        significance: float = 0.0,
+        most_records: int = 1,
     ) -> None:
         self.network, self.alpha, self.gamma, self.waveform, self.kind = network, alpha, gamma, waveform, kind
         self.free_activation = free_activation
+        self.significance, self.most_records = significance, most_records
         self.needs = frozenset({kind})
 
     def process(self, example: Example) -> Process:
@@ -40,9 +45,17 @@ class FrequencyPropagation(Rule):
         free = yield Measurement(Drive(example.levels))
         outputs = self.network.read_outputs(free.a)
         gradient = example.objective.gradient(outputs)
-        nudged = yield Measurement(Drive(example.levels, self._nudge(example.objective, gradient, free)))
+        drive = Drive(example.levels, self._nudge(example.objective, gradient, free))
+        records = [(yield Measurement(drive))]
+        nudged = records[0]
+        while len(records) < self.most_records and not self._is_worth_it(free, nudged):
+            records.append((yield Measurement(drive)))
+            nudged = averaged(records)
         delta = -self.alpha * self._product(free, nudged)
         return Update(delta, outputs, example.objective.value(outputs), nudged)
+
+    def _is_worth_it(self, free: Response, nudged: Response) -> bool:
+        return is_significant(self.network, free if self.free_activation else nudged, nudged, self.significance)
 
     def plan(self, block: Block) -> BlockPlan | None:
         """Return the block, where the nudge is the open-loop current."""

@@ -27,8 +27,8 @@ from freqprop_lab.runs import Run, RunError
 from freqprop_lab.streams import random_streams
 from freqprop_lab.tasks import Scores, Task, build_task
 from freqprop_lab.trainer import State, Trainer, TrainingSettings
-from freqprop_lab.values import Array, NudgeKind
-from freqprop_lab.waveform import WAVEFORMS, Waveform
+from freqprop_lab.values import Array, Drive, Nudge, NudgeKind
+from freqprop_lab.waveform import WAVEFORMS, Waveform, default_waveform
 
 _LOOPS = {"open": NudgeKind.CURRENT, "closed": NudgeKind.FEEDBACK, "clamped": NudgeKind.CLAMPED}
 
@@ -113,11 +113,22 @@ class Job:
         """Program the first conductances, measure the targets and judge the untrained network."""
         wished = np.clip(conductances, self.lowest, self.highest)
         self.bench.program(wished)
+        self._learn_delays()
         nothing = np.zeros((len(self.task.classes), self.task.n_outputs))
         state = State(wished, nothing, np.zeros(0, dtype=np.intp), np.zeros(0))
         trainer = self.trainer(state)
         state.by_class = self.task.class_targets(trainer.read) if self.task.classes else nothing
         return trainer, trainer.score()
+
+    def _learn_delays(self) -> None:
+        """Learn the delays of a free-running bench, one strongly nudged output after the other, where that is asked."""
+        nudge, bench = self.experiment.model.nudge, self.bench
+        if not nudge.learn_delays or bench.synchronised:
+            return
+        strength = bench.scales.gamma(nudge.gamma) * nudge.learn_delays * bench.scales.volts
+        rest = np.zeros(len(bench.network.inputs))
+        each = np.eye(len(bench.network.outputs)) * strength
+        bench.learn_delays([Drive(rest, Nudge(amplitudes, self.waveform)) for amplitudes in each])
 
     def first_conductances(self) -> Array:
         """Draw the first conductances, S, (tunable,), or take those of the network's file."""
@@ -150,7 +161,8 @@ def prepare(experiment: ExperimentSettings, bench: Bench) -> Job:
     streams = random_streams(model.seed)
     task = build_task(model.task, experiment.folder, streams["split"], document=experiment.document)
     _agree_on_ports(experiment, bench, task)
-    waveform = WAVEFORMS[model.nudge.waveform or ("sine" if bench.synchronised else "abs-sine")]
+    named = model.nudge.waveform
+    waveform = default_waveform(synchronised=bench.synchronised) if named is None else WAVEFORMS[named]
     try:
         bench.refuse_waveform(waveform)
     except ValueError as error:
@@ -212,7 +224,16 @@ def _rule(experiment: ExperimentSettings, bench: Bench, waveform: Waveform) -> R
     if kind is NudgeKind.CLAMPED:
         gamma = nudge.gamma  # volts held per volt of error, on every bench
     free = rule.activation == "free"
-    return FrequencyPropagation(bench.network, alpha, gamma, waveform, kind, free_activation=free)
+    return FrequencyPropagation(
+        bench.network,
+        alpha,
+        gamma,
+        waveform,
+        kind,
+        free_activation=free,
+        significance=rule.significance,
+        most_records=rule.most_records if rule.significance else 1,
+    )
 
 
 def _bounds(experiment: ExperimentSettings, bench: Bench) -> tuple[Array, Array]:
