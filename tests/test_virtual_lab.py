@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from drivers.memristor import MEMRISTOR_BOARD
+from drivers.nidaq import NIDAQMX
+from drivers.resistor_board import RESISTOR_BOARD
+from drivers.scpi import KEYSIGHT_33500B
 from freqprop_lab import Run, load_bench, load_experiment, train
+from freqprop_lab.bench import ChannelUse, make_file_safe
 from freqprop_lab.config import FileError, read_bench_file
+from freqprop_lab.instruments import InstrumentError
 from simulated_bench.lab import VirtualLab
 from simulated_bench.serve import with_resources
 from simulated_bench.servers.firmware_board import missing
@@ -211,3 +217,76 @@ def test_a_drive_that_would_rewrite_memristors_is_refused(tmp_path: Path) -> Non
             pytest.raises(FileError, match=r"voltage across an element.*0\.1 V"),
         ):
             train(experiment, bench, run=tmp_path / "run")
+
+
+EVERYTHING = """\
+bench: wired
+network: {kind: csv, file: divider.csv, inputs: [[n1]], outputs: [[n3]]}
+nudge: {source: resistor, resistance: 1 kOhm}
+instruments:
+  daq: {driver: nidaqmx, resource: "grpc://127.0.0.1:0/Dev1"}
+  gen: {driver: keysight-33500b, resource: x, visa: "@py"}
+  supply: {driver: keysight-33500b, resource: x, visa: "@py"}
+  scope: {driver: rigol-scope, resource: x, visa: "@py", trigger: chan1}
+  board: {driver: resistor-board, resource: "socket://127.0.0.1:0"}
+  crossbar: {driver: memristor-board, resource: "socket://127.0.0.1:0"}
+wiring:
+  drives: {n1: daq/ao0, n3: gen/ch1, n4: supply/ch2, n2: daq/ao7}
+  reads: {n1: daq/ai0}
+  tunes: {R1: board/0, R2: board/5, R3: crossbar/2}
+"""
+SUPPLY = """\
+role: source
+expect: 33522B
+channels: {low: "1", high: "2"}
+limits: {lowest: -5 V, highest: 5 V}
+setup: ["OUTP{channel}:LOAD INF"]
+safe: ["OUTP{channel} OFF"]
+level: ["SOUR{channel}:FUNC DC", "SOUR{channel}:VOLT:OFFS {level}", "OUTP{channel} ON"]
+"""
+
+
+def test_what_another_program_left_running_is_made_safe_by_a_file_that_wires_nothing(tmp_path: Path) -> None:
+    (tmp_path / "divider.csv").write_text(DIVIDER)
+    (tmp_path / "supply.yaml").write_text(SUPPLY)
+    with served(tmp_path, EVERYTHING) as (lab, path):
+        at = {name: str(fields["resource"]) for name, fields in read_bench_file(path).model.instruments.items()}
+        world, board, crossbar = lab.world, lab.instruments["board"], lab.instruments["crossbar"]
+
+        # Somebody drives all of it, and never comes back: no make_safe, no close.
+        abandoned = []
+        for kind, name, drives, tunes in (
+            (NIDAQMX, "daq", ("ao0", "ao7"), ()),
+            (KEYSIGHT_33500B, "gen", ("ch1",), ()),
+            (KEYSIGHT_33500B, "supply", ("ch2",), ()),
+            (RESISTOR_BOARD, "board", (), ("0", "5")),
+            (MEMRISTOR_BOARD, "crossbar", (), ("2",)),
+        ):
+            fields = {"driver": read_bench_file(path).model.instruments[name]["driver"], "resource": at[name]}
+            roles = kind.open(name, kind.model.model_validate(fields), ChannelUse(drives=drives, tunes=tunes))
+            abandoned += [role for role in (roles.source, roles.resistors) if role is not None]
+            if roles.source is not None:
+                roles.source.load(np.full(len(drives), 1.25), np.zeros(len(drives)), None, 100.0, 2, 2000.0)
+                roles.source.start()
+            if name == "board":
+                roles.resistors.program(np.full(2, 1e-3))
+        crossbar.connected = 2  # as between two pulses
+        driven = [f"{place}" for place in ("daq/ao0", "daq/ao7", "gen/ch1", "supply/ch2")]
+        assert [world.level(place) for place in driven] == pytest.approx([1.25] * 4, abs=1e-3)
+        assert board.codes[0] != board.codes[1] == 256  # channel 1 is nobody's, and at its highest resistance
+
+        unwired = path.read_text()
+        unwired = unwired[: unwired.index("wiring:")] + "wiring: {drives: {}, reads: {}, tunes: {}}\n"
+        generic = (
+            f'  supply: {{driver: scpi-generic, resource: "{at["supply"]}", visa: "@py", template: supply.yaml}}\n'
+        )
+        unwired = "".join(generic if "  supply:" in line else line for line in unwired.splitlines(keepends=True))
+        (tmp_path / "panic.yaml").write_text(unwired)
+        told = dict(make_file_safe(read_bench_file(tmp_path / "panic.yaml")))
+        assert told == dict.fromkeys(at)  # each was reached, and none had anything to complain of
+        assert [world.level(place) for place in driven] == [0.0] * 4
+        assert set(board.codes) == {256}
+        assert crossbar.connected is None
+        for role in abandoned:
+            with suppress(InstrumentError):  # its instrument was taken away from under it
+                role.close()
