@@ -21,9 +21,9 @@ _HEAD = """\
 # A training step on the wire
 
 Freq-prop takes two records a step, the free and the nudged one, and then programs. This is what went over the wire
-meanwhile, recorded at the virtual instruments by `python benchmarks/wire_trace.py --write`; the bench is a divider of one
-input, one output and four nodes. It is the second step of a run: rates and lengths are set already. No hardware of any
-make was touched. `>` goes to the instrument, `<` comes from it.
+meanwhile, recorded at the virtual instruments by `python benchmarks/wire_trace.py --write`; the bench is a divider of
+one input, one output and four nodes. It is the second step of a run: rates and lengths are set already. No hardware of
+any make was touched. `>` goes to the instrument, `<` comes from it.
 """
 _ABOUT = {
     "nidaqmx": """\

@@ -20,7 +20,7 @@ FRAME = re.compile(r"^([<>]) ((?:[0-9A-F]{2} )+) *(\d+) (.*)$", re.MULTILINE)
 
 
 def section(page: str, name: str) -> str:
-    return page.split(f"## {name}\n")[1].split("\n## ")[0]
+    return page.split(f"## {name}\n")[1].split("\n## ", maxsplit=1)[0]
 
 
 def without_frames(text: str) -> str:
