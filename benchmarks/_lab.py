@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -37,6 +39,28 @@ def served(
             path.write_text(with_resources(bench_text or served_text, resources), encoding="utf-8")
             with open_bench(read_bench_file(path)) as bench:
                 yield lab, bench, resources
+
+
+@contextmanager
+def elsewhere(files: Mapping[str, str], text: str) -> Iterator[Any]:
+    """Serve a bench file from a process of its own, by `freqprop bench serve`; yield the bench."""
+    from freqprop_lab.bench import open_bench
+    from freqprop_lab.config import read_bench_file
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for file, content in {**files, "lab.yaml": text}.items():
+            (folder / file).write_text(content, encoding="utf-8")
+        main = "from freqprop_lab.cli import main; main()"
+        command = [sys.executable, "-c", main, "bench", "serve", "lab.yaml", "--json", "--write", "bench.yaml"]
+        with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as server:
+            try:
+                assert server.stdout is not None
+                server.stdout.readline()  # once everything listens
+                with open_bench(read_bench_file(folder / "bench.yaml")) as bench:
+                    yield bench
+            finally:
+                server.terminate()
 
 
 def training_step(bench: Any, wished: Any, levels: Any, targets: Any, alpha: float, gamma: float) -> Callable[[], None]:

@@ -1,8 +1,9 @@
 """Time of one training step by part, through real wire protocols, beside the bare client: python benchmarks/loop.py.
 
-The servers are the virtual lab's, in this process; no hardware is touched. The bare client makes the calls, or sends
-the messages, that a script without this project would for the same step: what the ratio says is what our drivers,
-bench, lock-in and rule add. Steps of both are taken in turns, and the ratio is the median over the pairs.
+The servers are the virtual lab's, in this process (those of the serial rows in others); no hardware is touched. The bare
+client makes the calls, or sends the messages, that a script without this project would for the same step: what the
+ratio says is what our drivers, bench, lock-in and rule add. Steps of both are taken in turns, and the ratio is the
+median over the pairs. The Python twin of the board has no line time, which the firmware in its simulator has: 500 kbaud.
 
 A step is two records, free and nudged, and the programming of every tunable branch. Its parts:
 drive     load the sources, arm the meters, start, stop
@@ -28,7 +29,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from _campaign import Row
-from _lab import DIVIDER, SCPI_BENCH, served, training_step
+from _lab import DIVIDER, SCPI_BENCH, elsewhere, served, training_step
 
 COMMAND = "python benchmarks/loop.py"
 _PARTS = ("drive", "settle", "record", "transfer", "lock-in", "rule", "program", "rest")
@@ -133,9 +134,12 @@ wiring:
 """
 
 
+def _network() -> str:
+    return (files("freqprop_lab") / "data" / "templates" / "virtual-lab-network.csv").read_text(encoding="utf-8")
+
+
 def _card() -> Any:
-    network = (files("freqprop_lab") / "data" / "templates" / "virtual-lab-network.csv").read_text(encoding="utf-8")
-    return served({"network.csv": network}, _DAQ_BENCH)
+    return served({"network.csv": _network()}, _DAQ_BENCH)
 
 
 @contextmanager
@@ -330,9 +334,9 @@ def serial_rows(*, quick: bool) -> list[Row]:
     """Return programming with read-back through the Python twin and the real firmware, beside pyserial's own time."""
     from simulated_bench.servers.firmware_board import missing
 
-    rows = _board_rows("Python twin", "python", 20 if quick else 200)
+    rows = _board_rows("Python twin without line time", "python", 20 if quick else 200)
     if not missing():
-        rows += _board_rows("real firmware in an AVR simulator", "firmware", 5 if quick else 50)
+        rows += _board_rows("real firmware in an AVR simulator, 500 kbaud", "firmware", 5 if quick else 50)
     return rows
 
 
@@ -340,24 +344,22 @@ def _board_rows(what: str, twin: str, count: int) -> list[Row]:
     import numpy as np
 
     text = _DAQ_BENCH + f"simulation: {{instruments: {{board: {{twin: {twin}}}}}}}\n"
-    network = (files("freqprop_lab") / "data" / "templates" / "virtual-lab-network.csv").read_text(encoding="utf-8")
-    rng = np.random.default_rng(0)
-    with ExitStack() as stack:
-        _, bench, _ = stack.enter_context(served({"network.csv": network}, text))
-        _, other, resources = stack.enter_context(served({"network.csv": network}, text))
+    wishes = np.random.default_rng(0).uniform(1.2e-4, 1e-3, (count, _N_ELEMENTS))
+    # Servers of their own processes: in ours they would wait for each other, and we for both.
+    with elsewhere({"network.csv": _network()}, text) as bench, elsewhere({"network.csv": _network()}, text) as other:
+        resource = str(other.settings.model.instruments["board"]["resource"])
         other.close()
         board = bench._resistors[0].resistor
-        wishes = rng.uniform(1.2e-4, 1e-3, (count, _N_ELEMENTS))
         sent = _frames_of(bench, lambda: board.program(wishes[0]))
-        bare_program = stack.enter_context(_bare_line(resources["board"], sent))
-        ours, bare = [], []
-        for wish in wishes:
-            began = time.perf_counter()
-            board.program(wish)
-            ours.append(time.perf_counter() - began)
-            began = time.perf_counter()
-            bare_program()
-            bare.append(time.perf_counter() - began)
+        with _bare_line(resource, sent) as bare_program:
+            ours, bare = [], []
+            for wish in wishes:
+                began = time.perf_counter()
+                board.program(wish)
+                ours.append(time.perf_counter() - began)
+                began = time.perf_counter()
+                bare_program()
+                bare.append(time.perf_counter() - began)
     title = f"resistor board over a socket, {what}, {_N_ELEMENTS} elements set and read back ({len(sent)} frames)"
     ratio = _median([our / other_one for our, other_one in zip(ours, bare, strict=True)])
     return [
