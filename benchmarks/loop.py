@@ -1,9 +1,9 @@
 """Time of one training step by part, through real wire protocols, beside the bare client: python benchmarks/loop.py.
 
-The servers are the virtual lab's, in this process (those of the serial rows in others); no hardware is touched. The bare
-client makes the calls, or sends the messages, that a script without this project would for the same step: what the
+The servers are the virtual lab's, in this process (those of the serial rows in others); no hardware is touched. The
+bare client makes the calls, or sends the messages, that a script without this project would for the same step: what the
 ratio says is what our drivers, bench, lock-in and rule add. Steps of both are taken in turns, and the ratio is the
-median over the pairs. The Python twin of the board has no line time, which the firmware in its simulator has: 500 kbaud.
+median over the pairs. The Python twin of the board has no line time; the firmware in its simulator has, at 500 kbaud.
 
 A step is two records, free and nudged, and the programming of every tunable branch. Its parts:
 drive     load the sources, arm the meters, start, stop
