@@ -100,8 +100,8 @@ def test_iris_trains_through_the_card_and_the_board_as_on_the_numeric_bench(tmp_
 
 @pytest.mark.skipif(bool(missing()), reason=f"the firmware can't be run here; missing: {', '.join(missing())}")
 def test_iris_trains_through_the_real_firmware_as_on_the_numeric_bench(tmp_path: Path) -> None:
-    # 12 examples an epoch: a step through the simulated processor takes a good part of a second's tenth.
-    experiment = EXPERIMENT.replace("task: {kind: iris}", "task: {kind: iris, split: {train: 12}}")
+    # 39 examples an epoch: a step through the simulated processor takes a good part of a second's tenth.
+    experiment = EXPERIMENT.replace("task: {kind: iris}", "task: {kind: iris, split: {train: 39}}")
     numeric = on_the_numeric_bench(tmp_path, experiment)
     converters = "{n_ao: 16, n_ai: 32, ao_bits: 16, ai_bits: 16}"
     text = (
@@ -111,23 +111,23 @@ def test_iris_trains_through_the_real_firmware_as_on_the_numeric_bench(tmp_path:
     )
     with served(tmp_path, text) as (_, path):
         wired = trained(tmp_path, path, "wired", experiment)
-    assert len(wired.lines("steps")) == 36
-    np.testing.assert_allclose(wired["conductances"][[0, 12, 24, 36]], numeric["conductances"], rtol=1e-9)
+    assert len(wired.lines("steps")) == 117
+    np.testing.assert_allclose(wired["conductances"][[0, 39, 78, 117]], numeric["conductances"], rtol=1e-9)
     np.testing.assert_allclose(wired["outputs"], numeric["outputs"], atol=1e-6 * FULL_SCALE)
 
 
 @pytest.mark.prove
 @pytest.mark.skipif(bool(missing()), reason=f"the firmware can't be run here; missing: {', '.join(missing())}")
 def test_iris_trains_for_a_minute_through_the_real_firmware_as_on_the_numeric_bench(tmp_path: Path) -> None:
-    experiment = EXPERIMENT.replace("epochs: 3", "epochs: 4")  # 300 steps, about a minute of the simulated processor's
+    experiment = EXPERIMENT.replace("epochs: 3", "epochs: 12")
     numeric = on_the_numeric_bench(tmp_path, experiment)
     text = template("virtual-lab.yaml").replace("twin: python", "twin: firmware")
     text = text.replace("{n_ao: 16, n_ai: 32}", "{n_ao: 16, n_ai: 32, ao_bits: 16, ai_bits: 16}")
     with served(tmp_path, text) as (lab, path):
         wired = trained(tmp_path, path, "wired", experiment)
         assert lab.instruments["board"].complaints == []  # no chip was handled as its data sheet forbids
-    assert len(wired.lines("steps")) == 300
-    ends = [0, 75, 150, 225, 300]
+    assert len(wired.lines("steps")) == 900
+    ends = list(range(0, 901, 75))
     np.testing.assert_allclose(wired["conductances"][ends], numeric["conductances"], rtol=1e-9)
     for column in ("a", "b"):
         assert np.abs(wired[column][ends[1:]] - numeric[column][1:]).max() <= 1e-6 * FULL_SCALE
