@@ -111,6 +111,10 @@ class TestGenericSource(SourceTests):
         return np.array([self.world.level("gen/ch1"), self.world.level("gen/ch2")])
 
 
+class TestGenericSourceOverASocket(TestGenericSource):
+    place = 1
+
+
 class TestGenericMeter(MeterTests):
     tolerance = 1e-6
     place = 1

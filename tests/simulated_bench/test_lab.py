@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from freqprop_lab.values import Drive, Nudge
 from freqprop_lab.waveform import Sine
 from simulated_bench.lab import VirtualLab
 from simulated_bench.serve import with_resources
+from simulated_bench.servers import FaultKind
 from simulated_bench.servers.registry import FACTORIES
 
 NETWORK = """\
@@ -177,3 +179,13 @@ def first_fault(bench: Bench) -> str:
         except InstrumentError as error:
             return str(error)
     return "nothing went wrong"
+
+
+def test_the_faults_in_the_docs_are_those_that_there_are() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "wire-a-breadboard.md").read_text()
+    kinds = [json.loads(line)["kind"] for line in page.splitlines() if line.startswith('{"instrument"')]
+    assert len(kinds) == 4
+    named = re.search(r"The kinds are ([^.]*)\.", page)
+    assert named is not None
+    assert re.split(r", | and ", named[1]) == [kind.value for kind in FaultKind]
+    assert set(kinds) <= {kind.value for kind in FaultKind}
