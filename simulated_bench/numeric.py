@@ -23,11 +23,11 @@ from freqprop_lab.names import nearest
 from freqprop_lab.network import Network, NetworkError
 from freqprop_lab.streams import random_streams
 from freqprop_lab.values import Array, BlockPlan, BlockResult, Drive, Nudge, NudgeKind, Record, Response
-from simulated_bench.breadboard import Breadboard, with_tolerance
+from simulated_bench.breadboard import Breadboard, Excitation, with_tolerance
 from simulated_bench.card import SimulatedMeter, SimulatedSource
 from simulated_bench.circuit import CircuitError
 from simulated_bench.resistors import SimulatedResistors
-from simulated_bench.settings import NumericBenchFile
+from simulated_bench.settings import NumericBenchFile, PartsSection
 from simulated_bench.wiring import wire
 
 
@@ -39,10 +39,11 @@ class NumericBench(Bench):
 
     def __init__(self, model: NumericBenchFile, network: Network, noise: np.random.Generator) -> None:
         built = model.as_built()
-        hardware = np.random.default_rng(model.hardware_seed).spawn(4)
+        hardware = np.random.default_rng(model.hardware_seed).spawn(5)  # add at the end: each has its own
         wires = wire(network, built)
         true = with_tolerance(network, built.parts.tolerance, hardware[0])
-        self.breadboard = Breadboard(true, wires.connections, wires.gauge)
+        capacitance = _true_capacitance(network, built.parts, hardware[4])
+        self.breadboard = Breadboard(true, wires.connections, wires.gauge, capacitance)
         self._source = SimulatedSource("source", self.breadboard, built.source, wires.clamp[0], hardware[1])
         nodes = np.arange(len(network.nodes))
         period = 1 / model.sampling.frequency
@@ -136,10 +137,22 @@ class NumericBench(Bench):
             wished = np.minimum(np.maximum(wished + delta, plan.lowest), plan.highest)
         return BlockResult(wished, self.program(wished), outputs, Response(a, b, np.zeros((len(a), 2, 2))))
 
+    def relaxation_times(self) -> Array:
+        """Return the true relaxation times of the network's modes at its present conductances, s, the shortest first.
+
+        (mode,); empty without capacitance. With diodes: linearised at the operating point of the present levels.
+        Nobody at a real bench knows them; tests and benchmarks do.
+        """
+        return self.breadboard.relaxation_times()
+
     def state(self) -> dict[str, Any]:
-        """Return the noise generator, the clock of the drift, what the resistors hold, and where Newton starts."""
+        """Return the noise generator, the clock of the drift, what the resistors hold, and where Newton starts.
+
+        Where nodes have capacitance, also what is on the connections: the next record begins by leaving it.
+        """
         held, true = self._elements.state()
-        return {
+        on = {} if self.breadboard.capacitance is None else {"on": self.breadboard.excitation.static}
+        return on | {
             "noise": self._meter.noise.bit_generator.state,
             "records": self.breadboard.records,
             "held": held,
@@ -152,6 +165,8 @@ class NumericBench(Bench):
         self._meter.noise.bit_generator.state = state["noise"]
         self.breadboard.records = state["records"]
         self.breadboard.start = state["start"]
+        if "on" in state:
+            self.breadboard.drive(Excitation(state["on"], np.zeros_like(state["on"])))
         self._elements.restore(state["held"], state["true"])
         if state["held"] is not None:
             self.conductances = state["held"]
@@ -169,7 +184,7 @@ class NumericBench(Bench):
             and self._meter.punctual
             and not self._elements.drifts
         )
-        return exact and self.network.is_linear and not followed
+        return exact and self.network.is_linear and not followed and self.breadboard.capacitance is None
 
 
 class NumericKind(BenchKind):
@@ -227,6 +242,17 @@ def _check_names(model: NumericBenchFile, network: Network, document: Document) 
         if name not in network.tunable_names:
             message = f'resistors.stuck: no tunable branch "{name}".{nearest(name, network.tunable_names)}'
             raise FileError(document.path, message, document.line(("resistors", "stuck")))
+    for name in model.parts.capacitances:
+        if name not in network.index:
+            message = f'parts.capacitances: no node "{name}".{nearest(name, network.nodes)}'
+            raise FileError(document.path, message, document.line(("parts", "capacitances", name)))
+
+
+def _true_capacitance(network: Network, parts: PartsSection, rng: np.random.Generator) -> Array:
+    """Return each node's capacitance to ground as it truly is, F, (node,)."""
+    listed = np.array([parts.capacitances.get(name, parts.capacitance) for name in network.nodes])
+    spread = np.maximum(1 + parts.capacitance_spread * rng.standard_normal(len(listed)), 0.05)
+    return listed * spread if parts.capacitance_spread else listed
 
 
 __all__ = ["NUMERIC_BENCH", "NumericBench", "NumericKind"]
