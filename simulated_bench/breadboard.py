@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-
 from numpy.typing import NDArray
 
 from freqprop_lab.network import Network
@@ -103,11 +102,6 @@ class Breadboard:
     def start(self, volts: Array | None) -> None:
         self._start = volts
 
-    @property
-    def before(self) -> Array:
-        """What was on the connections before the drive that is on now, V or A; NaN: disconnected."""
-        return self._before
-
     def drive(self, excitation: Excitation) -> None:
         """Put an excitation on the connections; the network is taken to have settled on the levels of the one before.
 
@@ -158,7 +152,6 @@ class Breadboard:
         following = None if self.feedback is None else Following(distinct, self.feedback)
         return np.asarray(circuit.operating_point(values, self._start, following)[which])
 
-
     def record(self, nodes: NDArray[np.intp], times: Array, delays: Array) -> Array:
         """Return the voltages of nodes, (channel,), at times + each one's delay since `drive`, (channel, sample), V.
 
@@ -178,7 +171,8 @@ class Breadboard:
             moving = None if per_f is None or now.waveform is None else (per_f, now.waveform, now.frequency)
             return self._relaxation(now.static).volts(nodes, times, delays, static, before, moving)
         pieces = () if now.waveform is None or not nudge.any() else smooth_pieces(now.waveform)
-        course = Course(now.static[live], nudge, pieces, 1 / now.frequency)
+        # Without a nudge the frequency is whatever it was, and sets no more than the first step.
+        course = Course(now.static[live], nudge, pieces, 1 / now.frequency if now.frequency else 1.0)
         return Transient(circuit, capacitance).volts(nodes, times, delays, course, before, static)
 
     def relaxation_times(self) -> Array:

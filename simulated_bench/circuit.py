@@ -131,9 +131,7 @@ class Circuit:
         self._g[self._place] = conductances
         self._factor = None
 
-    def operating_point(
-        self, sources: Array, start: Array | None = None, following: Following | None = None
-    ) -> Array:
+    def operating_point(self, sources: Array, start: Array | None = None, following: Following | None = None) -> Array:
         """Return the node voltages at equilibrium, for one vector of sources or a batch of them.
 
         start: node voltages to begin from, (node,). Raises CircuitError.

@@ -1,6 +1,8 @@
 """The numeric bench: simulated instruments around a simulated breadboard, in process; nothing to start.
 
 It answers `respond` in closed form where nobody needs samples, and `run_block` for a whole epoch of a linear network.
+Where nodes have capacitance every drive goes through samples, except for `NudgeKind.TANGENT`: that is the gradient of
+the static network, which all others are compared with.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ class NumericBench(Bench):
 
     def __init__(self, model: NumericBenchFile, network: Network, noise: np.random.Generator) -> None:
         built = model.as_built()
-        hardware = np.random.default_rng(model.hardware_seed).spawn(5)  # add at the end: each has its own
+        hardware = np.random.default_rng(model.hardware_seed).spawn(
+            5
+        )  # a new one goes at the end: the others keep theirs
         wires = wire(network, built)
         true = with_tolerance(network, built.parts.tolerance, hardware[0])
         capacitance = _true_capacitance(network, built.parts, hardware[4])
@@ -50,6 +54,8 @@ class NumericBench(Bench):
         self._meter = SimulatedMeter("meter", self.breadboard, nodes, built.meter, period, noise, hardware[2])
         names = network.tunable_names
         self._elements = SimulatedResistors("resistors", self.breadboard, names, built.resistors, hardware[3])
+        if self.breadboard.capacitance is not None:
+            self.nudges = self.nudges - {NudgeKind.FEEDBACK}  # instant by definition, which no such network is
         self._wiring = SourceWiring(self._source, wires.from_inputs, wires.from_outputs, wires.rest, wires.clamp)
         super().__init__(
             model.name,
@@ -202,6 +208,7 @@ class NumericKind(BenchKind):
         drawn = model.network.kind != "csv"
         network = _drawn_network(settings, model, request) if drawn else described_network(settings, model, request)
         _check_names(model, network, where)
+        _check_converter(model.as_built(), where)
         try:
             return NumericBench(model, network, random_streams(request.seed)["noise"])
         except (NetworkError, CircuitError) as error:
@@ -246,6 +253,13 @@ def _check_names(model: NumericBenchFile, network: Network, document: Document) 
         if name not in network.index:
             message = f'parts.capacitances: no node "{name}".{nearest(name, network.nodes)}'
             raise FileError(document.path, message, document.line(("parts", "capacitances", name)))
+
+
+def _check_converter(built: NumericBenchFile, document: Document) -> None:
+    """Refuse what is not worked out: how charges follow the staircase that a converter makes of a nudge."""
+    if built.source.bits is not None and (built.parts.capacitance or any(built.parts.capacitances.values())):
+        message = "source.bits and parts.capacitance don't go together on a numeric bench; take one of them out"
+        raise FileError(document.path, message, document.line(("source", "bits")))
 
 
 def _true_capacitance(network: Network, parts: PartsSection, rng: np.random.Generator) -> Array:

@@ -77,7 +77,7 @@ def _is_resolved(waveform: Waveform, piece: Piece, scale: float) -> bool:
 
 
 def _jump(waveform: Waveform, start: float, end: float) -> float:
-    """Narrow a jump down by bisection: which of both ends is f at the middle more like?"""
+    """Narrow a jump down by bisection: f at the middle is like f at one of both ends."""
     low, high = waveform.at(np.array([start, end])).tolist()
     while start < (middle := 0.5 * (start + end)) < end:
         here = float(waveform.at(np.array([middle]))[0])

@@ -1,7 +1,7 @@
 """How a linear network with capacitance at its nodes relaxes: its modes, and what each makes of a periodic nudge.
 
-Kirchhoff's law at the free nodes reads C dv/dt + K v = i(t). The modes of K x = lambda C x relax as exp(-lambda t), each
-by itself, so that with a static drive, a nudge from t = 0 on and the voltages v0 before
+Kirchhoff's law at the free nodes reads C dv/dt + K v = i(t). The modes of K x = lambda C x relax as exp(-lambda t),
+each by itself, so that with a static drive, a nudge from t = 0 on and the voltages v0 before
 
     v(t) = a + b f(t) + sum over modes W [ P b (G(t) - f(t)) + exp(-lambda t) (P (v0 - a) - P b G(0)) ],
 
@@ -11,8 +11,6 @@ without capacitance follow at once, and so do those that stiff sources hold.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.polynomial import legendre
@@ -53,7 +51,7 @@ class Relaxation:
     @property
     def times(self) -> Array:
         """Relaxation times, s, the shortest first, (mode,)."""
-        return 1 / self._rates
+        return np.asarray(1 / self._rates)
 
     def volts(
         self,

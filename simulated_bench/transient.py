@@ -30,6 +30,7 @@ _SAME_INSTANT = 1e-12  # periods
 _FIRST, _LONGEST = 0.02, 0.25  # periods: a longer step might miss what the nudge does
 _SHORTER, _LONGER = 0.2, 4.0
 _MOST_TRIALS = 60  # of one step
+_REACH = 1.0  # of a step's length: so far ahead its polynomial is believed
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ class _March:
         if not self._course.pieces:
             self._through(None, 0.0, 0.0, end + period)
             return None
-        number = 0
+        number = 0  # of the period
         while number * period <= end + _SAME_INSTANT * period:
             began, at_first = number * period, self._u
             for piece in self._course.pieces:
@@ -189,7 +190,9 @@ class _March:
             "small emission voltage, capacitances far apart?)"
         )
 
-    def _stages(self, piece: Piece | None, began: float, start: float, length: float, last: _Step | None) -> Array | None:
+    def _stages(
+        self, piece: Piece | None, began: float, start: float, length: float, last: _Step | None
+    ) -> Array | None:
         """Return u at Radau's points, (stage, free), by Newton's method; None where it finds nothing."""
         n = self._circuit.n_free
         x = self._sources(piece, began, start + length * _POINTS)
@@ -217,13 +220,10 @@ class _March:
         return None
 
     def _charge_now(self, piece: Piece | None, began: float, start: float) -> Array:
-        return self._charged * self._u + self._shared @ self._sources(piece, began, np.array([start]))[0]
+        return np.asarray(self._charged * self._u + self._shared @ self._sources(piece, began, np.array([start]))[0])
 
     def _sources(self, piece: Piece | None, began: float, times: Array) -> Array:
         return self._course.sources(piece, (times - began) / self._course.period)
-
-
-_REACH = 1.0  # of a step's length: so far ahead its polynomial is believed
 
 
 def _radau() -> tuple[Array, Array, Array]:
