@@ -20,7 +20,7 @@ from simulated_bench.circuit import Circuit, CircuitError
 from simulated_bench.pieces import Piece
 
 _STAGES = 7
-_TOLERANCE = 1e-8  # of how far the drive moves a node: a polynomial's last coefficient, which is more than its error
+_TOLERANCE = 1e-9  # of how far the drive moves a node: a polynomial's last coefficient, which is more than its error
 _FINEST = 1e-12  # of the largest voltage: rounding is not far below
 _PERIODIC = 1e-10  # of how far the drive moves a node: two periods that differ by less are one
 _ROUNDING = 1e-14  # of the largest voltage
@@ -77,8 +77,9 @@ class Transient:
         """Return the voltage of each of the nodes, (channel,), at times + its delay, (channel, sample), V.
 
         times, delays: s, (sample,), (channel,), since the drive began. before: V of all nodes until then; static: once
-        the levels alone have settled, (node,). Accurate to about 1e-9 of how far the nudge moves the nodes (without
-        one, of how far the levels do). Raises CircuitError where no step can be taken.
+        the levels alone have settled, (node,). Accurate to 1e-8 of how far the nudge, if it were slow, would move the
+        nodes (without one, of how far the levels do), and mostly to 1e-10, or to 1e-13 of the largest voltage where
+        that is more. Raises CircuitError where no step can be taken.
         """
         instants = times + delays[:, None]
         moved = self._moved(course, before, static)
@@ -95,10 +96,12 @@ class Transient:
         return self._between(march.steps, course, distinct)[which.reshape(instants.shape), nodes[:, None]]
 
     def _moved(self, course: Course, before: Array, static: Array) -> float:
-        """Return how far the nudge moves the nodes, or the change of levels where there is no nudge, V."""
-        if course.pieces and course.x1.any():
-            return float(np.abs(self._circuit.tangent(static, course.x0, course.x1)).max())
-        return float(np.abs(before - static).max())
+        """Return how far a slow nudge would move the nodes, or the change of levels where there is no nudge, V."""
+        if not (course.pieces and course.x1.any()):
+            return float(np.abs(before - static).max())
+        f = np.concatenate([piece.at(np.linspace(piece.start, piece.end, 33)) for piece in course.pieces])
+        ends = course.x0 + np.array([[f.min()], [f.max()]]) * course.x1
+        return float(np.abs(self._circuit.operating_point(ends, static) - static).max())
 
     def _between(self, steps: list[_Step], course: Course, times: Array) -> Array:
         """Return all nodes' voltages at times within the steps, (time, node)."""
@@ -180,8 +183,8 @@ class _March:
             coefficients = _TO_COEFFICIENTS @ np.concatenate([self._u[None], stages])
             error = float(np.abs(coefficients[-1]).max(initial=0.0))
             factor = 0.9 * (self._tolerance / (error + 1e-30 * self._tolerance)) ** (1 / _STAGES)
-            # Where a shorter step is no better, it is rounding that is left.
-            if error <= self._tolerance or error > 0.5 * previous:
+            # Where a step shorter than all that moves is no better than a longer one, it is rounding that is left.
+            if error <= self._tolerance or (error > 0.5 * previous and length < self._fastest(piece, began, start)):
                 self._u, self._next = stages[-1], length * min(_LONGER, max(1.0, factor))
                 return _Step(start, length, coefficients, piece, began)
             length, previous = length * max(_SHORTER, factor), error
@@ -218,6 +221,12 @@ class _March:
             if np.abs(step).max(initial=0.0) <= self._arrived:
                 return u
         return None
+
+    def _fastest(self, piece: Piece | None, began: float, start: float) -> float:
+        """Return a time that is well below every relaxation time at the present voltages, s (Gershgorin's bound)."""
+        x = self._sources(piece, began, np.array([start]))
+        slope = np.diagonal(self._circuit.leaving(self._u[None], x)[1][0])
+        return 0.02 * float((self._charged / slope)[self._slow].min(initial=np.inf))
 
     def _charge_now(self, piece: Piece | None, began: float, start: float) -> Array:
         return np.asarray(self._charged * self._u + self._shared @ self._sources(piece, began, np.array([start]))[0])
