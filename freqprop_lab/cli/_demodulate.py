@@ -14,6 +14,7 @@ from freqprop_lab.cli._arguments import WAVEFORM_NAMES
 
 if TYPE_CHECKING:
     from freqprop_lab.cli._recorded import Recorded
+    from freqprop_lab.report import Model
     from freqprop_lab.values import Array, Flag, Response
     from freqprop_lab.waveform import Waveform
 
@@ -53,7 +54,6 @@ class _Reading:
     response: Response
     frequency: float
     late: Array
-    synchronised: bool
 
     @property
     def fitted(self) -> float:
@@ -65,7 +65,7 @@ class _Reading:
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 @click.option("--sample-rate", type=Quantity("Hz"), help="Samples a second of each channel; else from the times.")
 @click.option("--frequency", type=Quantity("Hz"), required=True, help="How often the nudge repeats itself.")
-@click.option("--waveform", type=click.Choice(WAVEFORM_NAMES), help="Of the nudge; sine, unsynchronised two-tone.")
+@click.option("--waveform", type=click.Choice(WAVEFORM_NAMES), required=True, help="Of the nudge.")
 @click.option("--unsynchronised", is_flag=True, help="The delay is unknown, and fitted for each channel.")
 @click.option("--shared-delay", is_flag=True, help="Unknown, but the same for all channels: a free-running meter's.")
 @click.option("--delays", metavar="LIST|JSON", help="Known ones: 2us, or one a channel; or what --json printed.")
@@ -119,12 +119,14 @@ def demodulate(
 
         click.echo(f"note: left out, for they hold no number: {shown(recorded.empty)}", err=True)
     reading = _read(file, recorded, frequency, waveform, how)
+    model = _model(reading, how)
     if as_json:
         click.echo(json.dumps(_object(reading)))
     else:
         _show(reading, how)
+    _tell_shape(reading, model, err=as_json)
     if picture is not None:
-        _draw(reading, picture, how, told=not as_json)
+        _draw(reading, picture, model, told=not as_json)
 
 
 def _read(path: Path, recorded: Recorded, frequency: float, waveform: Waveform, how: dict[str, Any]) -> _Reading:
@@ -164,7 +166,7 @@ def _read(path: Path, recorded: Recorded, frequency: float, waveform: Waveform, 
         named = re.sub(r"\bchannel (\d+)\b", lambda found: f'channel "{recorded.names[int(found[1])]}"', str(error))
         raise click.UsageError(f"{path}: {named}") from None
     known = late if delays is None else late + delays
-    return _Reading(path, recorded, waveform, response, frequency, known, synchronised or delays is not None)
+    return _Reading(path, recorded, waveform, response, frequency, known)
 
 
 def _picture(out: Path | None, *, no_plot: bool, as_json: bool, file: Path) -> Path | None:
@@ -184,10 +186,9 @@ def _picture(out: Path | None, *, no_plot: bool, as_json: bool, file: Path) -> P
 
 
 def _waveform(how: dict[str, Any]) -> Waveform:
-    from freqprop_lab.waveform import WAVEFORMS, Pulse, TwoTone, default_waveform  # noqa: PLC0415
+    from freqprop_lab.waveform import WAVEFORMS, Pulse, TwoTone  # noqa: PLC0415
 
-    synchronised = not (how["unsynchronised"] or how["shared_delay"]) or how["delays"] is not None
-    chosen = default_waveform(synchronised=synchronised) if how["waveform"] is None else WAVEFORMS[how["waveform"]]
+    chosen = WAVEFORMS[how["waveform"]]
     shape = {name: how[name] for name in ("duty", "k", "phi") if how[name] is not None}
     for name in shape:
         wanted = "pulse" if name == "duty" else "two-tone"
@@ -301,7 +302,7 @@ def _show(reading: _Reading, how: dict[str, Any]) -> None:
         f"{reading.path}: {n_channels} channel{'s' * (n_channels != 1)}, {n_samples} samples at "
         f"{recorded.sample_rate:.10g} Hz ({seconds.of(n_samples / recorded.sample_rate)} {seconds.unit}); "
         f"{n_samples * reading.fitted / recorded.sample_rate:.4g} periods of {reading.waveform.name}, "
-        f"{'delay known' if reading.synchronised else 'delay unknown'}"
+        f"{_known(how)}"
     )
     if response.frequency is not None:
         click.echo(
@@ -329,6 +330,14 @@ def _show(reading: _Reading, how: dict[str, Any]) -> None:
     columns["flags"] = [", ".join(words) or "-" for words in flags]
     _table(columns)
     _advise(reading, how)
+
+
+def _known(how: dict[str, Any]) -> str:
+    if how["delays"] is not None:
+        return "delays known"
+    if how["shared_delay"]:
+        return "one delay, unknown"
+    return "delays unknown" if how["unsynchronised"] else "synchronised"
 
 
 def _share(value: float) -> str:
@@ -379,11 +388,10 @@ def _advice(flag: Flag, reading: _Reading, how: dict[str, Any]) -> str:
     return f"the phase drifts over the record; {fit}"
 
 
-def _draw(reading: _Reading, picture: Path, how: dict[str, Any], *, told: bool) -> None:
-    from freqprop_lab.report import MissingExtraError, Model, draw_demodulated  # noqa: PLC0415
+def _model(reading: _Reading, how: dict[str, Any]) -> Model:
+    from freqprop_lab.report import Model  # noqa: PLC0415
 
-    ends = _ends(how["ends"])
-    model = Model(
+    return Model(
         reading.waveform,
         reading.fitted,
         reading.late,
@@ -392,8 +400,33 @@ def _draw(reading: _Reading, picture: Path, how: dict[str, Any], *, told: bool) 
         drift=how["drift"],
         second_order=how["second_order"],
         robust=how["robust"],
-        limits=ends,
+        limits=_ends(how["ends"]),
     )
+
+
+def _tell_shape(reading: _Reading, model: Model, *, err: bool) -> None:
+    """Say where the residual repeats with the nudge; no flag of the lock-in tells a wrong waveform."""
+    from freqprop_lab.names import shown  # noqa: PLC0415
+    from freqprop_lab.report import scale_of, shape_left  # noqa: PLC0415
+    from freqprop_lab.values import Flag  # noqa: PLC0415
+
+    recorded, response = reading.recorded, reading.response
+    left = shape_left(recorded.volts, recorded.sample_rate, model, response)
+    explained = response.flagged(Flag.WRONG_FREQUENCY) | response.flagged(Flag.NOT_SETTLED)
+    who = [name for name, size, told in zip(recorded.names, left, explained, strict=True) if size > 0 and not told]
+    if who:
+        scale = scale_of(left, "V")
+        order = "" if model.second_order else " A nudge that isn't small needs --second-order"
+        click.echo(
+            f"note: the residual repeats with the nudge ({shown(who)}; up to {scale.of(left.max())} {scale.unit} rms): "
+            f"is {model.waveform.name} right, and synchronised or not?{order}",
+            err=err,
+        )
+
+
+def _draw(reading: _Reading, picture: Path, model: Model, *, told: bool) -> None:
+    from freqprop_lab.report import MissingExtraError, draw_demodulated  # noqa: PLC0415
+
     recorded = reading.recorded
     try:
         draw_demodulated(

@@ -1,6 +1,6 @@
 """Reports: figure 2 of the paper for any run, and a page that tells what was trained and how well."""
 
-from freqprop_lab.report._demodulated import Model, draw_demodulated
+from freqprop_lab.report._demodulated import Model, draw_demodulated, shape_left
 from freqprop_lab.report._figure import draw_figure
 from freqprop_lab.report._libraries import MissingExtraError
 from freqprop_lab.report._page import write_report
@@ -18,5 +18,6 @@ __all__ = [
     "draw_wiring",
     "flag_words",
     "scale_of",
+    "shape_left",
     "write_report",
 ]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import fdtrc
 
 from freqprop_lab.report._libraries import require_libraries
 from freqprop_lab.report._quantities import Scale, flag_words, scale_of
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
 
 _MOST_CHANNELS = 8
 _MOST_POINTS = 6000
-_BLUE, _VERMILLION, _GREY = "#0072B2", "#D55E00", "#888888"
-_OUTLIER = 4.5  # standard deviations, as the lock-in's robust fit has it
+_MANY = 1500  # samples from which on means are shown, for the noise would hide what is wrong
+_CHANCE, _ROUNDING = 1e-6, 1e-9
+_PARTS = 40  # of a period, each with its mean
+_BLUE, _ORANGE, _VERMILLION = "#0072B2", "#E69F00", "#D55E00"
+_OUTLIER, _NEAR_THE_END = 4.5, 3.0  # standard deviations, as the lock-in has them
 _HUM_WANDERS = 0.01  # relative, likewise
 _STYLE = {
     "font.size": 10,
@@ -105,6 +109,31 @@ def draw_demodulated(
     return path
 
 
+def shape_left(volts: Array, sample_rate: float, model: Model, response: Response) -> Array:
+    """Return the rms of what the fit leaves and the nudge repeats, V, (channel,); 0 where noise explains it.
+
+    Parts of a period are compared by the variance between and within them. A wrong waveform leaves such a shape, and
+    so does a nudge that is not small. Nothing is said of waveforms that jump: a jump is known to a sample only.
+    """
+    left = np.zeros(len(volts))
+    if response.noise is None or model.waveform.jumps:
+        return left
+    for channel in range(len(volts)):
+        folded = _folded(volts[channel], sample_rate, model, response, channel)
+        rest, phase = folded.left[folded.counted], folded.phase[folded.counted]
+        count, mean = _means(phase, rest, min(_PARTS, len(rest) // 5))
+        n_between, n_within = int((count > 0).sum()) - 3, len(rest) - int((count > 0).sum())
+        if min(n_between, n_within) < 3:
+            continue
+        between = float((count * mean**2).sum())
+        within = max(float((rest**2).sum()) - between, 1e-300)
+        by_chance = fdtrc(n_between, n_within, (between / n_between) / (within / n_within))
+        size = float(np.sqrt(between / len(rest)))
+        if by_chance < _CHANCE and size > _ROUNDING * (abs(response.a[channel]) + abs(response.b[channel])):
+            left[channel] = size
+    return left
+
+
 def _chosen(response: Response) -> list[int]:
     flags = np.zeros(response.a.shape, dtype=np.uint8) if response.flags is None else response.flags
     doubtful = (flags & ~np.uint8(Flag.MISSING)) != 0
@@ -126,7 +155,9 @@ def _folded(volts: Array, sample_rate: float, model: Model, response: Response, 
     modelled = response.a[channel] + response.b[channel] * f
     counted = np.isfinite(volts)
     if model.limits is not None:
-        counted &= (volts > model.limits[0]) & (volts < model.limits[1])
+        margin = 0.0 if response.noise is None else _NEAR_THE_END * float(response.noise[channel])
+        low, high = model.limits
+        counted &= (volts > low) & (volts < high) & (modelled > low + margin) & (modelled < high - margin)
     left = np.where(np.isfinite(volts), volts - modelled, np.nan)
     place = np.linspace(-1, 1, n_samples)
     drift: Array = np.polynomial.legendre.legvander(place, model.drift)[:, 1:].astype(np.float64)
@@ -156,7 +187,8 @@ def _hum(left: Array, counted: NDArray[np.bool_], drift: Array, sample_rate: flo
 
     def misfit(frequency: float) -> float:
         own = np.hstack([drift, columns(frequency)])[counted]
-        return float(((left[counted] - own @ np.linalg.lstsq(own, left[counted])[0]) ** 2).sum())
+        products = own.T @ left[counted]
+        return -float(products @ np.linalg.solve(own.T @ own, products))
 
     width = _HUM_WANDERS * model.hum
     n_each = int(width * 4 * model.hum_harmonics * len(left) / sample_rate) + 1
@@ -183,6 +215,26 @@ def _draw_channel(
     values, left = np.tile(folded.cleaned / volts.factor, 2), np.tile(folded.left / small.factor, 2)
     _dots(record, two, values, counted, f"samples{disturbed}")
     _dots(rest, two, left, counted, "")
+    if folded.counted.sum() >= _MANY:
+        count, mean = _means(folded.phase[folded.counted], folded.left[folded.counted], _PARTS)
+        middle, mean = ((np.arange(_PARTS) + 0.5) / _PARTS)[count > 0], mean[count > 0]
+        f = np.tile(model.waveform.at(middle), 2)
+        middle, mean = np.concatenate([middle, middle + 1]), np.tile(mean, 2)
+        mean_style: dict[str, Any] = {
+            "color": _ORANGE,
+            "markersize": 4.0,
+            "markeredgecolor": "black",
+            "markeredgewidth": 0.5,
+        }
+        record.plot(
+            middle,
+            (a + b * f + folded.bend * f**2 + mean) / volts.factor,
+            "o",
+            label="their means",
+            zorder=4,
+            **mean_style,
+        )
+        rest.plot(middle, mean / small.factor, "o", zorder=4, **mean_style)
     fine = np.linspace(0, 2, 1601)
     f = model.waveform.at(fine)
     fit = (a + b * f + folded.bend * f**2) / volts.factor
@@ -218,6 +270,13 @@ def _draw_channel(
     part.align_ylabels([record, rest])
 
 
+def _means(phase: Array, left: Array, n_parts: int) -> tuple[NDArray[np.intp], Array]:
+    """Return the number of samples in each of equal parts of a period, and the mean of what the fit leaves there, V."""
+    part = np.minimum((phase * n_parts).astype(np.intp), n_parts - 1)
+    count = np.bincount(part, minlength=n_parts)
+    return count, np.bincount(part, left, minlength=n_parts) / np.maximum(count, 1)
+
+
 def _draw_whole(axes: Axes, time: Array, folded: _Folded, small: Scale) -> None:
     seconds = scale_of([time[-1] - time[0]], "s")
     left = folded.left / small.factor
@@ -240,8 +299,8 @@ def _dots(axes: Axes, x: Array, y: Array, counted: NDArray[np.bool_], label: str
     if len(some) > _MOST_POINTS:  # at random, for even steps would beat with the nudge
         some = np.random.default_rng(0).choice(some, _MOST_POINTS, replace=False)
     size = 3.0 if len(some) < 1500 else 2.0
-    style = {"markeredgewidth": 0, "rasterized": True}
-    axes.plot(x[some], y[some], "o", color=_BLUE, markersize=size, alpha=0.45, label=label or None, **style)  # type: ignore[arg-type]
+    style: dict[str, Any] = {"markeredgewidth": 0, "rasterized": True}
+    axes.plot(x[some], y[some], "o", color=_BLUE, markersize=size, alpha=0.45, label=label or None, **style)
     out = ~counted & np.isfinite(y)
     if out.any():
         axes.plot(x[out], y[out], "x", color=_VERMILLION, markersize=4, label="left out" if label else None)

@@ -39,7 +39,7 @@ class Scale:
         shown = value / self.factor
         if not np.isfinite(shown):
             return "-"
-        return f"{shown:.3g}" if abs(shown) < 1000 or shown == 0 else f"{shown:.0f}"
+        return f"{shown:#.3g}".rstrip(".") if abs(shown) < 1000 else f"{shown:.0f}"
 
 
 def scale_of(values: ArrayLike, unit: str) -> Scale:
