@@ -91,6 +91,8 @@ def read_recorded(
         return _of_array(path, sample_rate, channels)
     table = _read_table(path, skip)
     place = _time_column(table, time)
+    if place is not None and len(table.names) == 1:
+        raise FileError(path, "holds times only; a column of volts for each channel is wanted", table.lines[0])
     rate, began = sample_rate, 0.0
     if place is not None and time != NO_TIME:
         rate, began = _timing(table, place, sample_rate)
@@ -102,8 +104,6 @@ def read_recorded(
     if not chosen:
         chosen = [number for number in range(len(table.names)) if number != place]
         _refuse_hidden_time(table, chosen)
-    if not chosen:
-        raise FileError(path, "holds times only; a column of volts for each channel is wanted", 1)
     if len(set(chosen)) < len(chosen):
         raise FileError(path, f"--channels names a column twice: {shown(list(channels))}")
     names = tuple(_without_unit(table.names[number]) for number in chosen)
@@ -224,8 +224,8 @@ def _rows(path: Path, skip: int) -> tuple[list[list[str]], list[int], str | None
     for line, words in kept:
         if not words.strip():
             raise FileError(path, "this line is empty; a sample that is missing is written nan", line)
-    last = kept[-1][1]
-    delimiter = next((mark for mark in ";\t," if mark in last), None)
+    usual = kept[len(kept) // 2][1]  # the last one may have been cut off
+    delimiter = next((mark for mark in ";\t," if mark in usual), None)
     cells = _cells(path, kept, delimiter)
     # NumPy writes its header as a comment.
     if comment is not None and _header(cells[0]) is None:
@@ -237,7 +237,7 @@ def _rows(path: Path, skip: int) -> tuple[list[list[str]], list[int], str | None
 
 def _cells(path: Path, kept: Sequence[tuple[int, str]], delimiter: str | None) -> list[list[str]]:
     if delimiter is None:
-        single = len(kept[-1][1].split()) == 1
+        single = len(kept[len(kept) // 2][1].split()) == 1
         return [[words.strip()] if single else words.split() for _, words in kept]
     reader = csv.reader((words for _, words in kept), delimiter=delimiter, strict=True, skipinitialspace=True)
     rows: list[list[str]] = []

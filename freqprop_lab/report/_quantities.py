@@ -27,7 +27,9 @@ class Scale:
             return "-"
         if not np.isfinite(doubt):
             return f"{shown:.6g}"
-        exponent = int(f"{doubt:.1e}".partition("e")[2]) if doubt > 0 else -_MOST_DIGITS
+        if doubt == 0:
+            return f"{shown:.{_MOST_DIGITS}g} ± 0"
+        exponent = int(f"{doubt:.1e}".partition("e")[2])
         whole = int(f"{shown:.1e}".partition("e")[2]) if shown else 0
         decimals = 1 - exponent
         if decimals + whole > _MOST_DIGITS:  # below the rounding of the arithmetic
