@@ -79,7 +79,7 @@ class _Reading:
 @click.option("--fit-frequency", is_flag=True, help="Clocks differ: fit one frequency to all channels.")
 @click.option("--second-order", is_flag=True, help="Fit a + b f + c f^2: a nudge that is not small.")
 @click.option("--robust", is_flag=True, help="Leave out spikes.")
-@click.option("--range", "ends", metavar="'LOW HIGH'", help="Of the meter, 10V for -10V to 10V: leave out what clips.")
+@click.option("--range", "ends", metavar="'LOW HIGH'", help="Of the meter, 10V for -10V to 10V: heed what clips.")
 @click.option("--method", type=click.Choice(_METHODS), default="harmonic", show_default=True, help="How to read.")
 @click.option("--channels", metavar="LIST", help="Columns to read, by name or number from 1: n0,n3.")
 @click.option("--time", metavar="COLUMN", help="Column of times, s; else the one called t or time. none: use none.")
@@ -373,7 +373,7 @@ def _advice(flag: Flag, reading: _Reading, how: dict[str, Any]) -> str:
     from freqprop_lab.values import Flag  # noqa: PLC0415
 
     if flag is Flag.CLIPPED:
-        return "samples at the ends of the range are left out; lower the drive, or widen the range"
+        return "samples at the ends of the range tell only that they lie beyond; lower the drive, or widen the range"
     if flag is Flag.MISSING:
         gaps = int((reading.recorded.volts != reading.recorded.volts).sum())
         return f"{gaps} samples are left out, and the errors are as much larger; nothing to do"

@@ -62,15 +62,17 @@ class Model:
 
 @dataclass(frozen=True)
 class _Folded:
-    """A channel: phase, periods, (sample,); the record less what disturbs it, V; what the fit leaves, V; which counted.
+    """A channel: phase, periods, (sample,); the record less what disturbs it, V; what the fit leaves, V.
 
-    bend: V, the coefficient of f^2.
+    counted: the samples that are neither missing, nor clipped, nor spikes. fair: of them those that the model puts so far
+    from the ends of the range that noise could clip none: only these have a mean. bend: V, the coefficient of f^2.
     """
 
     phase: Array
     cleaned: Array
     left: Array
     counted: NDArray[np.bool_]
+    fair: NDArray[np.bool_]
     bend: float
 
 
@@ -120,7 +122,7 @@ def shape_left(volts: Array, sample_rate: float, model: Model, response: Respons
         return left
     for channel in range(len(volts)):
         folded = _folded(volts[channel], sample_rate, model, response, channel)
-        rest, phase = folded.left[folded.counted], folded.phase[folded.counted]
+        rest, phase = folded.left[folded.fair], folded.phase[folded.fair]
         count, mean = _means(phase, rest, min(_PARTS, len(rest) // 5))
         n_between, n_within = int((count > 0).sum()) - 3, len(rest) - int((count > 0).sum())
         if min(n_between, n_within) < 3:
@@ -153,24 +155,23 @@ def _folded(volts: Array, sample_rate: float, model: Model, response: Response, 
     phase = model.frequency * (np.arange(n_samples) / sample_rate + late)
     f = model.waveform.at(phase)
     modelled = response.a[channel] + response.b[channel] * f
-    counted = np.isfinite(volts)
-    if model.limits is not None:
-        margin = 0.0 if response.noise is None else _NEAR_THE_END * float(response.noise[channel])
-        low, high = model.limits
-        counted &= (volts > low) & (volts < high) & (modelled > low + margin) & (modelled < high - margin)
+    low, high = (-np.inf, np.inf) if model.limits is None else model.limits
+    noise = 0.0 if response.noise is None else float(response.noise[channel])
+    there = counted = fair = np.isfinite(volts) & (volts > low) & (volts < high)
     left = np.where(np.isfinite(volts), volts - modelled, np.nan)
     place = np.linspace(-1, 1, n_samples)
     drift: Array = np.polynomial.legendre.legvander(place, model.drift)[:, 1:].astype(np.float64)
-    disturbing = drift if model.hum is None else np.hstack([drift, _hum(left, counted, drift, sample_rate, model)])
+    disturbing = drift if model.hum is None else np.hstack([drift, _hum(left, there, drift, sample_rate, model)])
     columns = np.hstack([disturbing, f[:, None] ** 2]) if model.second_order else disturbing
-    for _ in range(2):  # a second time without the spikes
-        coefficients = np.linalg.lstsq(columns[counted], left[counted])[0]
-        rest = left - columns @ coefficients
-        if not model.robust or response.noise is None:
-            break
-        counted = counted & (np.abs(rest) <= _OUTLIER * response.noise[channel] + 1e-12 * np.abs(modelled))
+    for _ in range(3):  # again without the spikes, and without what may be clipped
+        coefficients = np.linalg.lstsq(columns[fair], left[fair])[0]
+        whole = modelled + columns @ coefficients
+        rest = volts - whole
+        counted = there & (np.abs(rest) <= _OUTLIER * noise + 1e-12 * np.abs(whole)) if model.robust else there
+        inside = (whole > low + _NEAR_THE_END * noise) & (whole < high - _NEAR_THE_END * noise)
+        fair = counted & inside if (counted & inside).sum() > 2 * columns.shape[1] else counted
     cleaned = volts - disturbing @ coefficients[: disturbing.shape[1]]
-    return _Folded(phase % 1.0, cleaned, rest, counted, float(coefficients[-1]) if model.second_order else 0.0)
+    return _Folded(phase % 1.0, cleaned, rest, counted, fair, float(coefficients[-1]) if model.second_order else 0.0)
 
 
 def _hum(left: Array, counted: NDArray[np.bool_], drift: Array, sample_rate: float, model: Model) -> Array:
@@ -215,8 +216,8 @@ def _draw_channel(
     values, left = np.tile(folded.cleaned / volts.factor, 2), np.tile(folded.left / small.factor, 2)
     _dots(record, two, values, counted, f"samples{disturbed}")
     _dots(rest, two, left, counted, "")
-    if folded.counted.sum() >= _MANY:
-        count, mean = _means(folded.phase[folded.counted], folded.left[folded.counted], _PARTS)
+    if folded.fair.sum() >= _MANY:
+        count, mean = _means(folded.phase[folded.fair], folded.left[folded.fair], _PARTS)
         middle, mean = ((np.arange(_PARTS) + 0.5) / _PARTS)[count > 0], mean[count > 0]
         f = np.tile(model.waveform.at(middle), 2)
         middle, mean = np.concatenate([middle, middle + 1]), np.tile(mean, 2)
@@ -253,7 +254,7 @@ def _draw_channel(
     _draw_whole(whole, time, folded, small)
     noise = "" if response.noise is None else f"rms {_size(float(response.noise[channel]))}"
     n_out = int((~folded.counted).sum())
-    words = [noise, *([f"{n_out} of {len(time)} samples left out"] if n_out else [])]
+    words = [noise, *([f"{n_out} of {len(time)} samples clipped or left out"] if n_out else [])]
     whole.set_title(", ".join(word for word in words if word))
     if flags:
         whole.text(
@@ -303,7 +304,7 @@ def _dots(axes: Axes, x: Array, y: Array, counted: NDArray[np.bool_], label: str
     axes.plot(x[some], y[some], "o", color=_BLUE, markersize=size, alpha=0.45, label=label or None, **style)
     out = ~counted & np.isfinite(y)
     if out.any():
-        axes.plot(x[out], y[out], "x", color=_VERMILLION, markersize=4, label="left out" if label else None)
+        axes.plot(x[out], y[out], "x", color=_VERMILLION, markersize=4, label="clipped or left out" if label else None)
 
 
 def _limit(axes: Axes, values: Array, room: float = 0.1) -> None:
