@@ -64,8 +64,8 @@ class Model:
 class _Folded:
     """A channel: phase, periods, (sample,); the record less what disturbs it, V; what the fit leaves, V.
 
-    counted: the samples that are neither missing, nor clipped, nor spikes. fair: of them those that the model puts so far
-    from the ends of the range that noise could clip none: only these have a mean. bend: V, the coefficient of f^2.
+    counted: the samples that are neither missing, nor clipped, nor spikes. fair: of them those that the model puts so
+    far from the ends of the range that noise could clip none: only these have a mean. bend: V, coefficient of f^2.
     """
 
     phase: Array
@@ -242,7 +242,7 @@ def _draw_channel(
     record.plot(fine, fit, color="black", label="fit", zorder=3)
     _limit(record, np.concatenate([values[counted], fit]), room=0.3)
     _limit(rest, left[counted])
-    record.legend(loc="upper right", ncols=3, fontsize=8, framealpha=0.9, borderpad=0.3, columnspacing=1.2)
+    record.legend(loc="upper right", ncols=4, fontsize=8, framealpha=0.9, borderpad=0.3, columnspacing=1.2)
     record.set(ylabel=f"voltage ({volts.unit})", xlim=(0, 2))
     record.tick_params(labelbottom=False)
     rest.set(ylabel=f"residual ({small.unit})", xlabel="phase of the nudge (periods)")
