@@ -113,8 +113,6 @@ def _experiment(path: Path | None, options: dict[str, Any]) -> ExperimentSetting
             changes[where] = options[option]
     if options["unsynchronised"]:
         changes["nudge", "unsynchronised"] = True
-        if options["nudge"] is None and settings.model.nudge.waveform == "sine":
-            changes["nudge", "waveform"] = None
     return settings.with_changes(changes) if changes else settings
 
 
