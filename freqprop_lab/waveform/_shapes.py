@@ -277,8 +277,8 @@ class Sampled(Waveform):
         object.__setattr__(self, "values", tuple(taken.tolist()))
         if np.abs(self._taken).max() < _NO_HARMONIC * np.abs(taken).max():
             raise ValueError(
-                f"Sampled: {taken.size} values that only alternate hold no harmonic that they determine; give more values "
-                "a period"
+                f"Sampled: {taken.size} values that only alternate hold no harmonic that they determine; give more "
+                "values a period"
             )
 
     @cached_property

@@ -24,7 +24,7 @@ from freqprop_lab.instruments import (
 )
 from freqprop_lab.network import Network, Port, square_grid
 from freqprop_lab.values import Drive, Nudge, NudgeKind, Record, Scales, Timing
-from freqprop_lab.waveform import RectifiedSine, Sine
+from freqprop_lab.waveform import RectifiedSine, Sine, TwoTone
 
 
 class Scripted:
@@ -386,7 +386,8 @@ def test_an_unsynchronised_bench_refuses_a_waveform_that_hides_its_sign(bench_of
     free = bench_of(unsynchronised=True)
     assert not free.synchronised
     free.refuse_waveform(RectifiedSine())
-    with pytest.raises(ValueError, match="Choose abs-sine, or synchronise"):
+    free.refuse_waveform(TwoTone())
+    with pytest.raises(ValueError, match="Choose two-tone or abs-sine, or synchronise"):
         free.refuse_waveform(Sine())
 
 

@@ -92,7 +92,7 @@ def test_mean_rms_and_extremes_are_those_of_the_function(waveform):
     assert waveform.mean == approx(f.mean(), abs=off)
     assert waveform.rms == approx(np.sqrt((f**2).mean()), abs=off)
     assert waveform.variance == approx(f.var(), abs=2 * off)
-    # Between two points of the grid f moves by its slope at a jump, by its bend elsewhere; it never leaves its extremes.
+    # Between two points of the grid f moves by its slope at a jump, by its bend elsewhere.
     size = np.abs(f).max()
     assert f.min() >= waveform.lowest - 3e-4 * size
     assert f.max() <= waveform.highest + 3e-4 * size
