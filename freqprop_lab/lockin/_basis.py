@@ -55,7 +55,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Disturbances:
-    """What else is in the record: a polynomial of this degree, and hum at multiples of a frequency (cycles a sample)."""
+    """What else is in a record: a polynomial of this degree, and hum at multiples of a frequency (cycles a sample)."""
 
     drift: int = 0
     hum: float | None = None
@@ -158,9 +158,13 @@ def basis_of(waveform: Waveform, timing: Timing, disturbances: Disturbances) -> 
 
 
 def disturbance_columns(timing: Timing, disturbances: Disturbances) -> Array:
-    """Return the drift's Legendre polynomials and the hum's cosines and sines, (sample, column)."""
+    """Return the drift's Legendre polynomials and the hum's cosines and sines, (sample, column).
+
+    The polynomials have the mean zero over the samples, so that a is the mean level of the record.
+    """
     place = np.linspace(-1, 1, timing.n_samples)
     drift = np.polynomial.legendre.legvander(place, disturbances.drift)[:, 1:]
+    drift = drift - drift.mean(axis=0)
     hum = np.zeros((timing.n_samples, 0))
     if disturbances.hum is not None:
         turns = np.arange(timing.n_samples)[:, None] * disturbances.hum * np.arange(1, disturbances.n_hum + 1)
@@ -190,7 +194,7 @@ def _contrasts(timing: Timing, lowest: NDArray[np.complex128]) -> Array:
 def _refuse_alike(gram: Array, disturbances: Disturbances) -> None:
     """Raise where two columns are nearly the same: the record is too short for what it is to tell apart."""
     size = np.sqrt(np.diagonal(gram))
-    if size.min() == 0 or np.linalg.eigvalsh(gram / np.outer(size, size))[0] < 1e-7:  # noqa: PLR2004
+    if size.min() == 0 or np.linalg.eigvalsh(gram / np.outer(size, size))[0] < 1e-7:
         with_what = "drift and hum" if disturbances.n_columns else "its own constant part"
         raise ValueError(
             f"volts: the record is too short to tell the nudge from {with_what}; take more periods, or leave a part of "
