@@ -298,8 +298,8 @@ class Bench:
         unsure = [self.network.nodes[node] for node in self.read_nodes if confidence[node] < _SURE_OF_DELAY]
         if unsure:
             raise LimitError(
-                f"bench {self.name}: the delay of {shown(unsure)} can't be learned: the nudge there is too weak for its "
-                "sign. Nudge more strongly (nudge.learn_delays), or take more periods"
+                f"bench {self.name}: the delay of {shown(unsure)} can't be learned: the nudge there is too weak for "
+                "its sign. Nudge more strongly (nudge.learn_delays), or take more periods"
             )
         self.delays = best
         return best.copy()

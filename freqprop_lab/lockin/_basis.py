@@ -50,12 +50,12 @@ class Timing:
     @property
     def phases(self) -> Array:
         """Phase of the nudge at each sample, periods, (sample,)."""
-        return np.arange(self.n_samples) * self.cycles_per_sample
+        return np.arange(self.n_samples, dtype=np.float64) * self.cycles_per_sample
 
 
 @dataclass(frozen=True)
 class Disturbances:
-    """What else is in a record: a polynomial of this degree, and hum at multiples of a frequency (cycles a sample)."""
+    """What else is in the record: a polynomial of this degree, and hum at multiples of so many cycles a sample."""
 
     drift: int = 0
     hum: float | None = None

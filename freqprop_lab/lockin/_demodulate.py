@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,7 +13,7 @@ from freqprop_lab.lockin import _phase
 from freqprop_lab.lockin._arguments import Given, Options, checked, checked_method, checked_options
 from freqprop_lab.lockin._basis import Basis, Disturbances, Timing, basis_of, disturbance_columns, harmonics_of
 from freqprop_lab.lockin._faults import fit_in_turns
-from freqprop_lab.lockin._fit import Delay, Fit, Moments, Phase, fit_flat, look_for_delay
+from freqprop_lab.lockin._fit import Delay, Fit, Moments, Phase, Search, fit_flat, look_for_delay
 from freqprop_lab.lockin._moments import doubts_of, moments_of, tones_of
 from freqprop_lab.lockin._read import read_kink, read_projection
 from freqprop_lab.lockin._refine import Exact, Reduced, refine
@@ -107,16 +108,16 @@ def _respond(given: Given, options: Options) -> Response:
 
 
 def fit_once(
-    given: Given, timing: Timing, disturbances: Disturbances, options: Options
+    given: Given, timing: Timing, disturbances: Disturbances, options: Options, start: Search | None = None
 ) -> tuple[Fit, Moments, NDArray[np.uint8], Basis]:
-    """Fit records with everything but the delay given."""
+    """Fit records with everything but the delay given; start: where it is known to lie near."""
     basis = basis_of(given.waveform, timing, disturbances)
     moments, contrasts = moments_of(given.volts, basis, given.weights)
     level = _large_level(moments)
     if level is not None:
         given = replace(given, volts=given.volts - level[..., None])
         moments, contrasts = moments_of(given.volts, basis, given.weights, level)
-    fit = _fitted(given, basis, moments, disturbances, options)
+    fit = _fitted(given, basis, moments, disturbances, options, start)
     if _leaks(given, basis, disturbances, options):
         # What f has beyond the fitted harmonics would look like a difference between the halves.
         left = given.volts - predicted(given, fit, timing.phases, _late(given, fit), basis)
@@ -127,20 +128,20 @@ def fit_once(
     return fit, moments, flags, basis
 
 
-def _fitted(given: Given, basis: Basis, moments: Moments, disturbances: Disturbances, options: Options) -> Fit:
+def _fitted(
+    given: Given, basis: Basis, moments: Moments, disturbances: Disturbances, options: Options, start: Search | None
+) -> Fit:
     phase = Phase(given.delay, None if given.known is None else given.known * given.frequency)
-    if _is_band_limited(basis, options):
-        if basis.flat and given.weights is None:
-            fit = fit_flat(moments, basis, phase)
-        else:
-            search = None if phase.delay is Delay.KNOWN else look_for_delay(moments, basis, phase)
-            fit = refine(Reduced(moments, basis), phase, search)
+    band_limited = _is_band_limited(basis, options)
+    if band_limited and basis.flat and given.weights is None and start is None:
+        fit = fit_flat(moments, basis, phase)
+    else:
+        search = None if phase.delay is Delay.KNOWN else start or look_for_delay(moments, basis, phase)
+        columns = Reduced(moments, basis) if band_limited else _exact(given, basis, disturbances, options, moments)
+        fit = refine(columns, phase, search, second_order=options.second_order)
+    if band_limited:
         _mend_small_variances(given, fit, basis, moments.floor)
-        return fit
-    search = None if phase.delay is Delay.KNOWN else look_for_delay(moments, basis, phase)
-    return refine(
-        _exact(given, basis, disturbances, options, moments), phase, search, second_order=options.second_order
-    )
+    return fit
 
 
 def _is_band_limited(basis: Basis, options: Options) -> bool:
@@ -252,7 +253,7 @@ def response_of(given: Given, fit: Fit, tones: NDArray[np.complex128], flags: ND
 
 
 def _parts(given: Given, options: Options) -> Iterator[Given]:
-    """Cut records into parts small enough to be fitted at once, never through a group that is fitted jointly."""
+    """Cut records into parts that are small enough to be fitted at once, never through what is fitted jointly."""
     n_records, n_channels, n_samples = given.volts.shape
     if options.is_joint:
         for record in range(n_records):
@@ -284,7 +285,7 @@ def _part(given: Given, records: slice, channels: slice) -> Given:
 
 def _joined(responses: list[Response], lead: tuple[int, ...]) -> Response:
     """Put the parts' responses together again, with the leading axes of the volts that came."""
-    fields = {}
+    fields: dict[str, Any] = {}
     for name, first in vars(responses[0]).items():
         if first is None:
             fields[name] = None

@@ -66,8 +66,8 @@ def _refuse_few(gram: Array, count: Array, n_columns: int) -> None:
     if bad.any():
         channel = int(np.argwhere(bad)[0][-1])
         raise ValueError(
-            f"valid: channel {channel} has {int(count[tuple(np.argwhere(bad)[0])])} samples left, too few, or too badly "
-            f"placed, for the {n_columns} columns of the model; take a longer record, or a wider range"
+            f"valid: channel {channel} has {int(count[tuple(np.argwhere(bad)[0])])} samples left, too few, or too "
+            f"badly placed, for the {n_columns} columns of the model; take a longer record, or a wider range"
         )
 
 
