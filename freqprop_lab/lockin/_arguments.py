@@ -153,7 +153,10 @@ def _hertz(name: str, value: Any) -> float:
 
 
 def _samples(volts: ArrayLike) -> Array:
-    came = np.asarray(volts)
+    try:
+        came = np.asarray(volts)
+    except ValueError:
+        raise ValueError("volts: its channels differ in their number of samples; all must have as many") from None
     if came.dtype.kind not in "fiu":
         raise TypeError(f"volts holds {came.dtype}; numbers of volts are wanted, without unit")
     samples = np.ascontiguousarray(came, dtype=np.float64)
