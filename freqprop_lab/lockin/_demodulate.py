@@ -92,7 +92,7 @@ def demodulate(
         second_order=second_order,
         robust=robust,
     )
-    checked_method(method, given)
+    checked_method(method, given, options)
     if method != "harmonic":
         return _joined([(read_kink if method == "kink" else read_projection)(given)], given.lead)
     return _joined([_respond(part, options) for part in _parts(given, options)], given.lead)

@@ -81,7 +81,8 @@ def _projected(volts: Array, columns: Array) -> tuple[Array, Array]:
     for first in range(0, len(rows), n_rows):
         block = rows[first : first + n_rows]
         np.matmul(block, columns, out=products[first : first + n_rows])
-        np.vecdot(block, block, out=squares[first : first + n_rows])
+        with np.errstate(over="ignore", invalid="ignore"):  # told below
+            np.vecdot(block, block, out=squares[first : first + n_rows])
     if not np.isfinite(squares).all():
         refuse_gaps(volts)
     return products.reshape(*volts.shape[:-1], -1), squares.reshape(volts.shape[:-1])

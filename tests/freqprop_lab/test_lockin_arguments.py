@@ -7,7 +7,7 @@ import pytest
 from records import FREQUENCY, record
 
 from freqprop_lab.lockin import LockIn, demodulate, refuse_unidentifiable
-from freqprop_lab.waveform import Pulse, RectifiedSine, Sine, TwoTone
+from freqprop_lab.waveform import Pulse, RectifiedSine, Sine, Square, TwoTone
 
 RATE = 2000.0
 GOOD = record(TwoTone(), [1.0, 2.0], [1.0, 0.5], 0.2)
@@ -90,7 +90,10 @@ WRONG_VALUES = {
     "three limits": (lambda: call(limits=([-1.0] * 3, [1.0] * 3)), r"limits must be the two ends.* 2 channels"),
     "limits turned over": (lambda: call(limits=(5.0, -5.0)), r"limits: the lower end must lie below the upper"),
     "hum of zero": (lambda: call(hum=0.0), r"hum is 0 Hz; it must be above 0"),
-    "no harmonics of hum": (lambda: call(hum=330.0, hum_harmonics=0), r"hum_harmonics is 0; from 1 to 20 are allowed"),
+    "no harmonics of hum": (
+        lambda: call(hum=330.0, hum_harmonics=0),
+        r"hum_harmonics is 0; whole numbers from 1 to 20 are allowed",
+    ),
     "hum near DC": (
         lambda: call(hum=10.0, hum_harmonics=1),  # the record is 50 ms: one cycle is 20 Hz
         r"hum: harmonic 1 of 10 Hz can't be told from the DC part in a record of 0.05 s; take at least 0.1 s",
@@ -112,11 +115,33 @@ WRONG_VALUES = {
     ),
     "arch, of old": (lambda: call(method="arch"), r'method "arch" is none of harmonic, projection, kink'),
     "fewer samples than columns": (
-        lambda: call(GOOD[:, :5], drift=1),
+        lambda: call(GOOD[:, :5], drift=1, synchronised=True),
         r"volts: 5 samples a channel; the model has 6 columns .* needs at least 7 samples",
     ),
+    "a part of a harmonic of hum": (lambda: call(hum=330.0, hum_harmonics=1.5), r"hum_harmonics is 1.5; whole numbers"),
+    "half a period of unknown delay": (
+        lambda: call(GOOD[:, :10]),
+        r"volts: 10 samples hold 0.5 periods of the nudge; to find the delay at least one is needed",
+    ),
+    "second order of a pulse": (
+        lambda: call(waveform=Pulse(), second_order=True),
+        r"second_order: the square of pulse, .* can't be told from a constant",
+    ),
+    "second order of a square": (
+        lambda: call(waveform=Square(), second_order=True, synchronised=True),
+        r"second_order: the square of square",
+    ),
+    "hum and drift in a projection": (
+        lambda: call(method="projection", synchronised=True, hum=330.0, drift=2),
+        r'method "projection" fits a and b alone; hum, drift can only be had with "harmonic"',
+    ),
+    "second order in a kink": (
+        lambda: call(waveform=RectifiedSine(), method="kink", second_order=True),
+        r'method "kink" fits a and b alone; second_order',
+    ),
+    "volts too large to square": (lambda: call(GOOD * 1e200), r"volts holds values too large to be squared"),
     "too short a record": (
-        lambda: call(GOOD[:, :8], frequency=10.0),
+        lambda: call(GOOD[:, :8], frequency=10.0, synchronised=True),
         r"volts: the record is too short to tell the nudge from",
     ),
     "projection without synchrony": (lambda: call(method="projection"), r"projection needs synchronised records"),
@@ -162,6 +187,7 @@ def test_wrong_values_are_refused(wrong, message):
 
 
 WRONG_TYPES = {
+    "no method": (lambda: call(method=None), r"method is None; one of harmonic, projection, kink is wanted"),
     "sample rate with a unit": (lambda: call(sample_rate="2 kHz"), r"sample_rate is '2 kHz'; a number of hertz"),
     "frequency with a unit": (
         lambda: call(frequency="100 Hz"),
