@@ -88,6 +88,24 @@ def test_a_sawtooth_gives_b_exactly_and_a_to_what_it_rises_in_a_sample(b, delay,
     assert abs(turned(response.delay[0] * FREQUENCY, delay)) < 1 / 40
 
 
+@pytest.mark.parametrize("waveform", [Pulse(), Sawtooth()], ids=lambda waveform: waveform.name)
+@pytest.mark.parametrize("n_periods", [2, 2.3])
+def test_jumps_are_found_among_a_thousand_samples_a_period(waveform, n_periods):
+    delays = (np.arange(0, 1000, 77) + 0.5) / 1000
+    response = read(record(waveform, 0.7, 0.3, delays, n_periods, 1000), waveform, per_period=1000)
+    assert response.b == approx(np.full(len(delays), 0.3), abs=1e-10)
+    assert np.abs(turned(response.delay * FREQUENCY, delays)).max() < 1 / 1000
+
+
+@pytest.mark.parametrize("waveform", IDENTIFIABLE, ids=lambda waveform: waveform.name)
+@pytest.mark.parametrize("n_periods", [1.05, 1.15, 1.25, 1.4, 1.6, 1.8])
+def test_little_more_than_a_period_is_enough(waveform, n_periods):
+    delays = np.arange(50) / 50 + 0.003
+    response = read(record(waveform, 0.7, 0.3, delays, n_periods, 40), waveform, per_period=40)
+    assert response.b == approx(np.full(50, 0.3), abs=1e-9)
+    assert turned(response.delay * FREQUENCY, delays) == approx(np.zeros(50), abs=1e-9)
+
+
 @pytest.mark.parametrize("waveform", [Sine(), Square(), Triangle(), Pulse(0.5)], ids=lambda waveform: waveform.name)
 def test_waveforms_that_hide_their_sign_are_refused_with_the_reason_and_the_way_out(waveform):
     with pytest.raises(ValueError, match="Proposition 1") as caught:
