@@ -128,9 +128,6 @@ def checked_method(method: str, given: Given, options: Options) -> None:
                 f"second_order: the square of {given.waveform.name}, which has two values, can't be told from a "
                 "constant; leave it out, or choose another waveform"
             )
-    if method in METHODS and method != "harmonic" and options != Options():
-        more = ", ".join(name for name, value in vars(options).items() if value != getattr(Options(), name))
-        raise ValueError(f'method "{method}" fits a and b alone; {more} can only be had with "harmonic"')
     n_samples = given.volts.shape[-1]
     n_periods = n_samples * given.frequency / given.sample_rate
     if given.delay is not Delay.KNOWN and n_periods < 1 - _ALIKE:
@@ -142,8 +139,12 @@ def checked_method(method: str, given: Given, options: Options) -> None:
         raise ValueError(f'method "{method}" is none of {", ".join(METHODS)}.{nearest(method, METHODS)}')
     if method == "projection" and given.delay is not Delay.KNOWN:
         raise ValueError("a projection needs synchronised records; leave method out, or synchronise the meter")
-    if method != "harmonic" and given.weights is not None:
+    if method != "harmonic" and (given.weights is not None or given.limits is not None):
         raise ValueError(f'method "{method}" takes every sample; use "harmonic" where some are missing or clipped')
+    if method != "harmonic" and options != Options(hum_harmonics=options.hum_harmonics):
+        raise ValueError(
+            f'method "{method}" has no hum, drift, fit_frequency, second_order or robust; use "harmonic" with them'
+        )
 
 
 def refuse_unidentifiable(waveform: Waveform) -> None:
@@ -223,8 +224,8 @@ def _delay(
     late, later = _seconds("delays", delays, n_channels), _seconds("skews", skews, n_channels)
     known = late if later is None else later if late is None else late + later
     if synchronised or delays is not None:
-        if shared and not synchronised:
-            raise ValueError("delays are given, so shared_delay has nothing to find; pass known lateness as skews")
+        if shared:
+            raise ValueError("the delays are known, so shared_delay has nothing to find; pass known lateness as skews")
         return Delay.KNOWN, known
     refuse_unidentifiable(waveform)
     return Delay.SHARED if shared else Delay.EACH, known
