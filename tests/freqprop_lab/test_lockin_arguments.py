@@ -71,7 +71,7 @@ WRONG_VALUES = {
     "three skews": (lambda: call(skews=[0, 1e-3, 2e-3]), r"skews must be one finite number .* each of the 2 channels"),
     "known and looked for": (
         lambda: call(delays=[0.0, 0.0], shared_delay=True),
-        r"delays are given, so shared_delay has nothing to find",
+        r"the delays are known, so shared_delay has nothing to find",
     ),
     "mask of another shape": (
         lambda: call(valid=np.ones((2, 99), dtype=bool)),
