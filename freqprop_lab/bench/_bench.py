@@ -280,7 +280,8 @@ class Bench:
         """Learn the fixed delay of each node's channel from strongly nudged drives; `respond` takes it as known then.
 
         Returns the delays, s, (node,), NaN where nothing reads: for each node that of the drive which tells it best.
-        A wrong sign here would stay, so a node whose sign no drive tells to 99 % raises LimitError.
+        A wrong sign here would stay, so a node whose sign no drive tells to 99 % raises LimitError. But an input that no
+        nudge moves is held by its source: b is zero there whatever the delay, which is then taken as 0.
         """
         best = np.full(len(self.network.nodes), np.nan)
         smallest, confidence = np.full(best.shape, np.inf), np.zeros(best.shape)
@@ -295,7 +296,13 @@ class Bench:
             better = np.nan_to_num(found.delay_stderr, nan=np.inf) < smallest
             best[better], smallest[better] = found.delay[better], found.delay_stderr[better]
             confidence[better] = found.sign_confidence[better]
-        unsure = [self.network.nodes[node] for node in self.read_nodes if confidence[node] < _SURE_OF_DELAY]
+        held = np.intersect1d(np.concatenate(self.network.input_ends), np.flatnonzero(confidence < _SURE_OF_DELAY))
+        best[held] = 0.0
+        unsure = [
+            self.network.nodes[node]
+            for node in self.read_nodes
+            if confidence[node] < _SURE_OF_DELAY and node not in held
+        ]
         if unsure:
             raise LimitError(
                 f"bench {self.name}: the delay of {shown(unsure)} can't be learned: the nudge there is too weak for its "
