@@ -13,7 +13,7 @@ from freqprop_lab.lockin._arguments import Given, Options, checked, checked_meth
 from freqprop_lab.lockin._basis import Basis, Disturbances, Timing, basis_of, disturbance_columns, harmonics_of
 from freqprop_lab.lockin._faults import fit_in_turns
 from freqprop_lab.lockin._fit import Delay, Fit, Moments, Phase, fit_flat, look_for_delay
-from freqprop_lab.lockin._moments import doubts_of, moments_of, tones_of
+from freqprop_lab.lockin._moments import NEARLY_NOTHING, doubts_of, moments_of, tones_of
 from freqprop_lab.lockin._read import read_kink, read_projection
 from freqprop_lab.lockin._refine import Exact, Reduced, refine
 from freqprop_lab.values import Array, Flag, Response
@@ -21,7 +21,6 @@ from freqprop_lab.waveform import Waveform
 
 _VALUES_AT_ONCE = 1 << 22  # 32 MB of samples
 _DESIGN_AT_ONCE = 1 << 21  # values of columns at the samples
-_NEARLY_NOTHING = 1e-9  # of the mean square: a variance below this is lost in the rounding of the sum of squares
 
 
 def demodulate(
@@ -158,7 +157,7 @@ def _exact(given: Given, basis: Basis, disturbances: Disturbances, options: Opti
 def _mend_small_variances(given: Given, fit: Fit, basis: Basis, phase: Phase) -> None:
     """Take the residual sample by sample where it is so small that the sum of squares has lost it in rounding."""
     n_samples = given.volts.shape[-1]
-    small = fit.variance * n_samples < _NEARLY_NOTHING * (fit.a**2 + fit.b**2) * n_samples
+    small = fit.variance * n_samples < NEARLY_NOTHING * (fit.a**2 + fit.b**2) * n_samples
     if not small.any():
         return
     cycles = np.zeros(fit.a.shape) if fit.cycles is None else fit.cycles

@@ -98,7 +98,7 @@ def fit_flat(moments: Moments, basis: Basis, phase: Phase) -> Fit:
     harmonics, n = basis.harmonics, basis.timing.n_samples
     mean = moments.products[..., 0] / n
     V = _harmonics_of(moments.products, basis) / n
-    w = 2 * V * np.conj(harmonics.coefficients)
+    w = V * harmonics.matched
     if phase.known is not None:
         w = w * _phase.turned_back(harmonics.orders, phase.known)
     power = harmonics.power
@@ -106,13 +106,12 @@ def fit_flat(moments: Moments, basis: Basis, phase: Phase) -> Fit:
     if phase.delay is Delay.KNOWN:
         c = w.sum(axis=-1).real
     else:
-        grid = _phase.delay_grid(harmonics.orders)
-        on_grid = _phase.correlations(w, harmonics.orders, grid)
+        grid, on_grid = _phase.correlations(w, harmonics.orders)
         weights = None
         if phase.delay is Delay.SHARED:
             left = moments.squares / n - mean**2 - 2 * (V.real**2 + V.imag**2).sum(axis=-1)
             weights = 1 / np.maximum(left, moments.floor)
-        found = _phase.best_delay(w, harmonics.orders, weights, on_grid, grid)
+        found = _phase.best_delay(w, harmonics.orders, weights, grid, on_grid)
         c = (w * _phase.turned_back(harmonics.orders, found)).sum(axis=-1).real
     b = c / power
     a = mean - b * harmonics.mean
@@ -129,8 +128,7 @@ def fit_flat(moments: Moments, basis: Basis, phase: Phase) -> Fit:
     if found is None:
         fit.confidence = ndtr(np.abs(c) / unit)
         return fit
-    bend = 2 * (np.abs(2 * np.pi * harmonics.orders * harmonics.coefficients) ** 2).sum()  # <f'^2>
-    information = b**2 * (n * bend) / variance
+    information = b**2 * (n * harmonics.bend) / variance
     if phase.delay is Delay.EACH:
         fit.confidence = _phase.sign_confidence(on_grid, c, unit, w, harmonics.orders)
         fit.mode = fit.confidence
@@ -146,16 +144,15 @@ def fit_flat(moments: Moments, basis: Basis, phase: Phase) -> Fit:
 def look_for_delay(moments: Moments, basis: Basis, phase: Phase) -> Search:
     """Find the most likely delay from the harmonics alone, all other columns eliminated first."""
     harmonics, sigma, shaped = _eliminated(moments, basis)
-    w = 2 * np.conj(harmonics.coefficients) * sigma
+    w = harmonics.matched * sigma
     if phase.known is not None:
         w = w * _phase.turned_back(harmonics.orders, phase.known)
-    grid = _phase.delay_grid(harmonics.orders)
-    on_grid = _phase.correlations(w, harmonics.orders, grid)
+    grid, on_grid = _phase.correlations(w, harmonics.orders)
     solution = solved(moments.gram, moments.products)
     left = moments.squares - (solution * moments.products).sum(axis=-1)
     variance = np.maximum(left / (moments.n_samples - moments.products.shape[-1]), moments.floor)
     weights = None if phase.delay is Delay.EACH else 1 / variance
-    found = _phase.best_delay(w, harmonics.orders, weights, on_grid, grid)
+    found = _phase.best_delay(w, harmonics.orders, weights, grid, on_grid)
     at_best = (w * _phase.turned_back(harmonics.orders, found)).sum(axis=-1).real
     template = as_columns(2 * harmonics.coefficients * np.conj(_phase.turned_back(harmonics.orders, found)))
     power = np.einsum("...i,...ij,...j->...", template, shaped, template)
