@@ -197,7 +197,7 @@ def response_of(given: Given, fit: Fit, tones: NDArray[np.complex128], flags: ND
         orders = harmonics_of(given.waveform, given.frequency / given.sample_rate).orders
         tones = tones * _phase.turned_back(orders, given.known * given.frequency)
     ambiguous = fit.widen_where_ambiguous(given.waveform.mean)
-    flags = flags | np.where(ambiguous, np.uint8(Flag.SIGN_AMBIGUOUS), np.uint8(0))
+    flags = flags | ambiguous * np.uint8(Flag.SIGN_AMBIGUOUS)
     if given.missing is not None:
         flags[given.missing.any(axis=-1)] |= np.uint8(Flag.MISSING)
     delay = None if fit.cycles is None else fit.cycles / given.frequency
@@ -227,6 +227,8 @@ def _parts(given: Given, options: Options) -> Iterator[Given]:
 
 
 def _part(given: Given, records: slice, channels: slice) -> Given:
+    if given.volts[records, channels].shape == given.volts.shape:
+        return given
     return replace(
         given,
         volts=given.volts[records, channels],

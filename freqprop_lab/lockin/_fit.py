@@ -136,8 +136,8 @@ def fit_flat(moments: Moments, basis: Basis, phase: Phase) -> Fit:
         information = np.broadcast_to(information.sum(axis=-1, keepdims=True), b.shape)
         fit.confidence, fit.mode = _phase.shared_confidence(w, harmonics.orders, c, unit)
     fit.cycles = found if found.shape == b.shape else np.broadcast_to(found, b.shape)
-    with np.errstate(divide="ignore"):
-        fit.cycles_stderr = 1 / np.sqrt(information)
+    root = np.sqrt(information)
+    fit.cycles_stderr = np.divide(1.0, root, out=np.full(root.shape, np.inf), where=root > 0)
     return fit
 
 

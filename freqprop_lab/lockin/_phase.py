@@ -35,6 +35,13 @@ def _grid(orders: tuple[int, ...], n_delays: int | None) -> tuple[Array, Array]:
     return delays, np.ascontiguousarray(turned.view(np.float64).T)
 
 
+@lru_cache(maxsize=64)
+def _rates(orders: tuple[int, ...]) -> tuple[Complex, Complex]:
+    """Return by what a derivative of c by the delay multiplies each term, and its powers 0, 1, 2, (harmonic, power)."""
+    rate = -2j * np.pi * np.array(orders)
+    return rate, np.stack([np.ones(len(rate)), rate, rate**2], axis=1)
+
+
 def turned_back(orders: Orders, delays: Array) -> Complex:
     """Return exp(-2 pi i k d), (..., harmonic)."""
     return np.exp(-2j * np.pi * delays[..., None] * orders)
@@ -59,8 +66,7 @@ def best_delay(w: Complex, orders: Orders, weights: Array | None, grid: Array, o
         delay = grid[np.abs(on_grid).argmax(axis=-1)]
     else:
         delay = grid[((weights[..., None] * on_grid**2).sum(axis=-2)).argmax(axis=-1)][..., None]
-    rate = -2j * np.pi * orders
-    powers = np.stack([np.ones(len(orders)), rate, rate**2], axis=1)
+    rate, powers = _rates(tuple(orders.tolist()))
     farthest, arrived = 1 / len(grid), _ARRIVED / int(orders[-1])
     for _ in range(_MOST_STEPS):
         derivatives = ((w * np.exp(delay[..., None] * rate)) @ powers).real
