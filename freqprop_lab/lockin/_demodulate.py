@@ -20,6 +20,7 @@ from freqprop_lab.values import Array, Flag, Response
 from freqprop_lab.waveform import Waveform
 
 _VALUES_AT_ONCE = 1 << 22  # 32 MB of samples
+_CLEARLY = 40.0  # b^2 over its variance
 _DESIGN_AT_ONCE = 1 << 21  # values of columns at the samples
 
 
@@ -196,6 +197,7 @@ def response_of(given: Given, fit: Fit, tones: NDArray[np.complex128], flags: ND
     if given.known is not None:
         orders = harmonics_of(given.waveform, given.frequency / given.sample_rate).orders
         tones = tones * _phase.turned_back(orders, given.known * given.frequency)
+    bias = _product_bias(given, fit, tones)
     ambiguous = fit.widen_where_ambiguous(given.waveform.mean)
     flags = flags | ambiguous * np.uint8(Flag.SIGN_AMBIGUOUS)
     if given.missing is not None:
@@ -203,7 +205,28 @@ def response_of(given: Given, fit: Fit, tones: NDArray[np.complex128], flags: ND
     delay = None if fit.cycles is None else fit.cycles / given.frequency
     delay_stderr = None if fit.cycles_stderr is None else fit.cycles_stderr / given.frequency
     noise = np.sqrt(fit.variance)
-    return Response(fit.a, fit.b, fit.covariance, noise, delay, delay_stderr, fit.confidence, flags, tones)
+    return Response(
+        fit.a, fit.b, fit.covariance, noise, delay, delay_stderr, fit.confidence, flags, tones, product_bias=bias
+    )
+
+
+def _product_bias(given: Given, fit: Fit, tones: NDArray[np.complex128]) -> Array | None:
+    """Return what noise adds to the mean of a b with a fitted delay, V^2, (record, channel); None where it is cov(a, b).
+
+    a is the record's mean less b <f>, so a b is off by -<f> times what b^2 is too large by. With the delay known that
+    is var(b). A fitted delay is the one at which |b| is largest, so it is more: 1.5 var(b) where the nudge is clear (2
+    in b^2, less what |b| itself is too large by), 2 to 3 in noise alone. There the tones tell, whose squares hold no
+    delay: b^2 less its unbiased estimate from them.
+    """
+    if fit.cycles is None or given.waveform.mean == 0:
+        return None
+    harmonics = harmonics_of(given.waveform, given.frequency / given.sample_rate)
+    variance = fit.covariance[..., 1, 1]
+    share = 2 * np.abs(harmonics.coefficients) ** 2 / harmonics.power
+    from_tones = (np.abs(tones) ** 2 * share).sum(axis=-1) - 2 * len(share) * variance
+    clear = 1.5 if given.delay is Delay.EACH else 1.0
+    weak = fit.b**2 < _CLEARLY * variance
+    return np.asarray(fit.covariance[..., 0, 1] * np.where(weak, (fit.b**2 - from_tones) / variance, clear))
 
 
 def _parts(given: Given, options: Options) -> Iterator[Given]:
