@@ -181,7 +181,7 @@ class Response:
         """Say which channels carry a flag, (..., channel)."""
         if self.flags is None:
             return np.zeros(self.a.shape, dtype=np.bool_)
-        return (self.flags & np.uint8(flag)) != 0
+        return np.asarray((self.flags & np.uint8(flag)) != 0)
 
 
 @dataclass(frozen=True)

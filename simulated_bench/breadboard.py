@@ -6,11 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from freqprop_lab.network import Network
 from freqprop_lab.values import Array, Feedback
 from freqprop_lab.waveform import Waveform
-from simulated_bench.circuit import Circuit, Connection, Following
+from simulated_bench.circuit import Circuit, CircuitError, Connection, Following
+from simulated_bench.pieces import smooth_pieces
+from simulated_bench.relaxation import Relaxation
+from simulated_bench.transient import Course, Transient
 
 _SAME_F = 14  # decimals in which two values of f count as one
 
@@ -49,18 +53,28 @@ class Excitation:
 class Breadboard:
     """The wired network with its true values. `conductances` are the true ones of the tunable branches, S.
 
-    records: how many records have been taken, which is the clock that drift goes by.
+    records: how many records have been taken, which is the clock that drift goes by. capacitance: F, (node,), from
+    each node to ground; None: the voltages follow the sources at once.
     """
 
-    def __init__(self, network: Network, connections: Sequence[Connection], gauge: int | None) -> None:
+    def __init__(
+        self,
+        network: Network,
+        connections: Sequence[Connection],
+        gauge: int | None,
+        capacitance: Array | None = None,
+    ) -> None:
         self.network = network
         self.connections = tuple(connections)
         self.records = 0
         self.feedback: Feedback | None = None
         self.excitation = Excitation(self.idle_levels(), np.zeros(len(connections)))
+        self.capacitance = capacitance if capacitance is not None and capacitance.any() else None
+        self._before = self.excitation.static
         self._gauge = gauge
         self._conductances = network.own_conductances
         self._circuits: dict[bytes, Circuit] = {}
+        self._relaxations: dict[bytes, Relaxation] = {}  # of the present conductances
         self._start: Array | None = None
 
     def idle_levels(self) -> Array:
@@ -75,6 +89,7 @@ class Breadboard:
     @conductances.setter
     def conductances(self, values: Array) -> None:
         self._conductances = values
+        self._relaxations.clear()
         for circuit in self._circuits.values():
             circuit.program(values)
 
@@ -86,6 +101,14 @@ class Breadboard:
     @start.setter
     def start(self, volts: Array | None) -> None:
         self._start = volts
+
+    def drive(self, excitation: Excitation) -> None:
+        """Put an excitation on the connections; the network is taken to have settled on the levels of the one before.
+
+        Its nudge begins now, at phase 0: this is the instant from which `record` counts.
+        """
+        self._before = self.excitation.static
+        self.excitation = excitation
 
     def circuit(self, levels: Array) -> tuple[Circuit, Array]:
         """Return the circuit of the connected sources, and which they are."""
@@ -128,6 +151,57 @@ class Breadboard:
         self._start = circuit.operating_point(self.excitation.static[live], self._start)
         following = None if self.feedback is None else Following(distinct, self.feedback)
         return np.asarray(circuit.operating_point(values, self._start, following)[which])
+
+    def record(self, nodes: NDArray[np.intp], times: Array, delays: Array) -> Array:
+        """Return the voltages of nodes, (channel,), at times + each one's delay since `drive`, (channel, sample), V.
+
+        Only where there is capacitance. Linear networks: exact. Others: see `Transient`. Raises CircuitError.
+        """
+        now, capacitance = self.excitation, self.capacitance
+        if capacitance is None:
+            raise TypeError("without capacitance there is nothing to wait for; ask `volts`")
+        if self.feedback is not None or (now.converter is not None and now.amplitudes.any()):
+            what = "a nudge that follows the state" if self.feedback is not None else "a nudge from a converter of bits"
+            raise CircuitError(f"{what} is not worked out where nodes have capacitance; take parts.capacitance out")
+        before, static = self._settled(self._before), self._settled(now.static)
+        circuit, live = self.circuit(now.levels)
+        nudge = now.nudge[live]
+        if self.network.is_linear:
+            per_f = circuit.operating_point(nudge) if now.waveform is not None and nudge.any() else None
+            moving = None if per_f is None or now.waveform is None else (per_f, now.waveform, now.frequency)
+            return self._relaxation(now.static).volts(nodes, times, delays, static, before, moving)
+        pieces = () if now.waveform is None or not nudge.any() else smooth_pieces(now.waveform)
+        # Without a nudge the frequency is whatever it was, and sets no more than the first step.
+        course = Course(now.static[live], nudge, pieces, 1 / now.frequency if now.frequency else 1.0)
+        return Transient(circuit, capacitance).volts(nodes, times, delays, course, before, static)
+
+    def relaxation_times(self) -> Array:
+        """Return the relaxation times 1 / lambda of the modes, s, the shortest first, at the present drive's levels.
+
+        A nonlinear network is linearised at its operating point there. None without capacitance: (0,).
+        """
+        return np.zeros(0) if self.capacitance is None else self._relaxation(self.excitation.static).times
+
+    def _settled(self, values: Array) -> Array:
+        """Return the node voltages, (node,), once the network has settled on values at the connections."""
+        circuit, live = self.circuit(values)
+        if self.network.is_linear:
+            return circuit.operating_point(values[live])
+        self._start = circuit.operating_point(values[live], self._start)
+        return self._start
+
+    def _relaxation(self, values: Array) -> Relaxation:
+        circuit, live = self.circuit(values)
+        if self.capacitance is None:
+            raise TypeError("without capacitance nothing relaxes")
+        if not self.network.is_linear:
+            return Relaxation(circuit.S, circuit.stiffness(self._settled(values), values[live]), self.capacitance)
+        key = live.tobytes()
+        if key not in self._relaxations:
+            settled = np.zeros(len(self.network.nodes))
+            stiffness = circuit.stiffness(settled, values[live])
+            self._relaxations[key] = Relaxation(circuit.S, stiffness, self.capacitance)
+        return self._relaxations[key]
 
 
 def with_tolerance(network: Network, tolerance: float, rng: np.random.Generator) -> Network:

@@ -81,7 +81,7 @@ class SimulatedSource(Source):
         """Put on the wires what was loaded."""
         if self._loaded is None:
             raise ProtocolError(f'source "{self.name}" was started before anything was loaded; call load() first')
-        self._board.excitation = self._loaded
+        self._board.drive(self._loaded)
 
     def stop(self) -> None:
         """End the nudge; the levels stay."""
@@ -190,6 +190,9 @@ class SimulatedMeter(Meter):
 
     def _true_volts(self, timing: Timing) -> Array:
         now = self._board.excitation
+        if self._board.capacitance is not None:
+            times = np.arange(timing.n_samples) / timing.sample_rate
+            return self._board.record(self._nodes, times, self._delays)
         if now.waveform is None and self._board.feedback is None:
             return np.repeat(self._board.volts(np.zeros(1))[0, self._nodes][:, None], timing.n_samples, axis=1)
         waveform = now.waveform

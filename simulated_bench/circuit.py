@@ -30,6 +30,7 @@ _RESIDUAL = 1e-13  # of the currents at a node
 _ROUNDING = 1e-14  # a Newton step this small, of the largest voltage, changes nothing any more
 _LAST_BIT = 4 * float(np.finfo(float).eps)
 _HOLD = 1 + 1e-15
+_STIFF = 1e10  # of the largest conductance at a node: nothing moves a pin of as much
 _NOTHING = 1e-100  # V or A: where all is zero, nothing is small by comparison
 _FREE_CHANGE = 2.0  # n Vt: a junction may change by this much before a step is shortened
 
@@ -66,6 +67,14 @@ class Following:
     feedback: Feedback
 
 
+@dataclass(frozen=True)
+class Pinned:
+    """A conductance from each free node to a voltage of its own, S and V, (free,) each: a capacitor in an instant."""
+
+    siemens: Array
+    volts: Array
+
+
 class Circuit:
     """A network with its sources connected. Arrays of sources are (..., source), V or A; of nodes (..., node), V.
 
@@ -97,6 +106,26 @@ class Circuit:
         """Number of node voltages that are solved for."""
         return len(self._roots)
 
+    @property
+    def S(self) -> Array:  # noqa: N802
+        """What each free voltage adds to the nodes: v = S u + D x, (node, free)."""
+        return self._S
+
+    @property
+    def D(self) -> Array:  # noqa: N802
+        """What each stiff source adds to the nodes, (node, source)."""
+        return self._D
+
+    @property
+    def roots(self) -> NDArray[np.intp]:
+        """The node whose voltage each free u is, (free,)."""
+        return self._roots
+
+    @property
+    def steepest(self) -> float:
+        """The smallest voltage by which a nonlinear branch's current grows e-fold, V; infinite without any."""
+        return min((float(group.theta[1].min()) for group in self._junctions), default=np.inf)
+
     def program(self, conductances: Array) -> None:
         """Take conductances of the tunable branches, S, (tunable,)."""
         self._g[self._place] = conductances
@@ -118,13 +147,35 @@ class Circuit:
     def tangent(self, volts: Array, sources: Array, change: Array) -> Array:
         """Return the derivative of the node voltages along a change of the sources, at an operating point."""
         u = volts[self._roots]
-        K = self._scatter.stiffness(self._g)
         rhs = self._push(change)
         for group in self._junctions:
             slope = group.element.slope(group.theta, group.Q @ u + group.W @ sources)
-            K = K + group.Q.T @ (slope[:, None] * group.Q)
             rhs = rhs - group.Q.T @ (slope * (group.W @ change))
-        return self._expand(_solved(K, rhs, self._free_names()), change)
+        return self._expand(_solved(self.stiffness(volts, sources), rhs, self._free_names()), change)
+
+    def stiffness(self, volts: Array, sources: Array) -> Array:
+        """Return how the currents that leave the free nodes grow with their voltages, S, (free, free)."""
+        u = volts[self._roots]
+        K = self._scatter.stiffness(self._g)
+        for group in self._junctions:
+            slope = group.element.slope(group.theta, group.Q @ u + group.W @ sources)
+            K = K + group.Q.T @ (slope[:, None] * group.Q)
+        return K
+
+    def leaving(self, u: Array, sources: Array) -> tuple[Array, Array]:
+        """Return the current that leaves each free node too much, A, (batch, free), and its derivative by u."""
+        offsets = [sources @ group.W.T for group in self._junctions]
+        imbalance, _ = self._imbalance(u, sources, None, None, offsets)
+        return imbalance, self._jacobian(self._scatter.stiffness(self._g), u, sources, offsets, None)
+
+    def pinned(self, u: Array, sources: Array, held: NDArray[np.bool_]) -> Array:
+        """Return the free voltages where those that are held keep their values, (free,): what follows at once."""
+        if held.all():
+            return u
+        K = np.abs(np.diagonal(self.leaving(u[None], sources[None])[1][0]))
+        pin = Pinned(np.where(held, _STIFF * K.max(), 0.0), u)
+        found = self._newton(sources[None], u[None], pin)[0]
+        return np.where(held, u, found)
 
     def residual(self, volts: Array, sources: Array) -> float:
         """Return the largest violation of Kirchhoff's current law at a free node, A."""
@@ -148,7 +199,7 @@ class Circuit:
         solution, _ = lapack.dpotrs(self._factor, rhs.T, lower=1)
         return np.asarray(solution.T)
 
-    def _newton(self, sources: Array, u: Array, following: Following | None) -> Array:
+    def _newton(self, sources: Array, u: Array, following: Following | Pinned | None) -> Array:
         """Damped Newton on the convex energy, a batch at once; every item goes on until the last has arrived."""
         push = self._push(sources)
         linear = self._scatter.stiffness(self._g)
@@ -181,7 +232,7 @@ class Circuit:
         self,
         u: Array,
         sources: Array,
-        following: Following | None,
+        following: Following | Pinned | None,
         push: Array | None = None,
         offsets: Sequence[Array] | None = None,
     ) -> tuple[Array, Array]:
@@ -199,8 +250,10 @@ class Circuit:
             out = out + self._followed(u, sources, following)[0]
         return out, scale
 
-    def _followed(self, u: Array, sources: Array, following: Following) -> tuple[Array, Array]:
+    def _followed(self, u: Array, sources: Array, following: Following | Pinned) -> tuple[Array, Array]:
         """Return strength f g(v) as it leaves the free nodes, (batch, free), and its derivative by them."""
+        if isinstance(following, Pinned):
+            return following.siemens * (u - following.volts), np.diag(following.siemens)[None]
         outputs = self._expand(u, sources) @ self._outputs.T
         ports = self._outputs @ self._S
         pairs = [following.feedback.evaluate(row) for row in outputs]
@@ -210,7 +263,7 @@ class Circuit:
         return gradient @ ports, ports.T @ hessian @ ports
 
     def _jacobian(
-        self, linear: Array, u: Array, sources: Array, offsets: Sequence[Array], following: Following | None
+        self, linear: Array, u: Array, sources: Array, offsets: Sequence[Array], following: Following | Pinned | None
     ) -> Array:
         K = np.repeat(linear[None], len(u), axis=0)
         for group, offset in zip(self._junctions, offsets, strict=True):
@@ -230,7 +283,7 @@ class Circuit:
         step: Array,
         imbalance: Array,
         sources: Array,
-        following: Following | None,
+        following: Following | Pinned | None,
         push: Array,
         offsets: Sequence[Array],
     ) -> Array:

@@ -1,6 +1,8 @@
 """The numeric bench: simulated instruments around a simulated breadboard, in process; nothing to start.
 
 It answers `respond` in closed form where nobody needs samples, and `run_block` for a whole epoch of a linear network.
+Where nodes have capacitance every drive goes through samples, except for `NudgeKind.TANGENT`: that is the gradient of
+the static network, which all others are compared with.
 """
 
 from __future__ import annotations
@@ -23,11 +25,11 @@ from freqprop_lab.names import nearest
 from freqprop_lab.network import Network, NetworkError
 from freqprop_lab.streams import random_streams
 from freqprop_lab.values import Array, BlockPlan, BlockResult, Drive, Nudge, NudgeKind, Record, Response
-from simulated_bench.breadboard import Breadboard, with_tolerance
+from simulated_bench.breadboard import Breadboard, Excitation, with_tolerance
 from simulated_bench.card import SimulatedMeter, SimulatedSource
 from simulated_bench.circuit import CircuitError
 from simulated_bench.resistors import SimulatedResistors
-from simulated_bench.settings import NumericBenchFile
+from simulated_bench.settings import NumericBenchFile, PartsSection
 from simulated_bench.wiring import wire
 
 
@@ -39,16 +41,21 @@ class NumericBench(Bench):
 
     def __init__(self, model: NumericBenchFile, network: Network, noise: np.random.Generator) -> None:
         built = model.as_built()
-        hardware = np.random.default_rng(model.hardware_seed).spawn(4)
+        hardware = np.random.default_rng(model.hardware_seed).spawn(
+            5
+        )  # a new one goes at the end: the others keep theirs
         wires = wire(network, built)
         true = with_tolerance(network, built.parts.tolerance, hardware[0])
-        self.breadboard = Breadboard(true, wires.connections, wires.gauge)
+        capacitance = _true_capacitance(network, built.parts, hardware[4])
+        self.breadboard = Breadboard(true, wires.connections, wires.gauge, capacitance)
         self._source = SimulatedSource("source", self.breadboard, built.source, wires.clamp[0], hardware[1])
         nodes = np.arange(len(network.nodes))
         period = 1 / model.sampling.frequency
         self._meter = SimulatedMeter("meter", self.breadboard, nodes, built.meter, period, noise, hardware[2])
         names = network.tunable_names
         self._elements = SimulatedResistors("resistors", self.breadboard, names, built.resistors, hardware[3])
+        if self.breadboard.capacitance is not None:
+            self.nudges = self.nudges - {NudgeKind.FEEDBACK}  # instant by definition, which no such network is
         self._wiring = SourceWiring(self._source, wires.from_inputs, wires.from_outputs, wires.rest, wires.clamp)
         super().__init__(
             model.name,
@@ -136,10 +143,22 @@ class NumericBench(Bench):
             wished = np.minimum(np.maximum(wished + delta, plan.lowest), plan.highest)
         return BlockResult(wished, self.program(wished), outputs, Response(a, b, np.zeros((len(a), 2, 2))))
 
+    def relaxation_times(self) -> Array:
+        """Return the true relaxation times of the network's modes at its present conductances, s, the shortest first.
+
+        (mode,); empty without capacitance. With diodes: linearised at the operating point of the present levels.
+        Nobody at a real bench knows them; tests and benchmarks do.
+        """
+        return self.breadboard.relaxation_times()
+
     def state(self) -> dict[str, Any]:
-        """Return the noise generator, the clock of the drift, what the resistors hold, and where Newton starts."""
+        """Return the noise generator, the clock of the drift, what the resistors hold, and where Newton starts.
+
+        Where nodes have capacitance, also what is on the connections: the next record begins by leaving it.
+        """
         held, true = self._elements.state()
-        return {
+        on = {} if self.breadboard.capacitance is None else {"on": self.breadboard.excitation.static}
+        return on | {
             "noise": self._meter.noise.bit_generator.state,
             "records": self.breadboard.records,
             "held": held,
@@ -152,6 +171,8 @@ class NumericBench(Bench):
         self._meter.noise.bit_generator.state = state["noise"]
         self.breadboard.records = state["records"]
         self.breadboard.start = state["start"]
+        if "on" in state:
+            self.breadboard.drive(Excitation(state["on"], np.zeros_like(state["on"])))
         self._elements.restore(state["held"], state["true"])
         if state["held"] is not None:
             self.conductances = state["held"]
@@ -169,7 +190,7 @@ class NumericBench(Bench):
             and self._meter.punctual
             and not self._elements.drifts
         )
-        return exact and self.network.is_linear and not followed
+        return exact and self.network.is_linear and not followed and self.breadboard.capacitance is None
 
 
 class NumericKind(BenchKind):
@@ -187,6 +208,7 @@ class NumericKind(BenchKind):
         drawn = model.network.kind != "csv"
         network = _drawn_network(settings, model, request) if drawn else described_network(settings, model, request)
         _check_names(model, network, where)
+        _check_converter(model.as_built(), where)
         try:
             return NumericBench(model, network, random_streams(request.seed)["noise"])
         except (NetworkError, CircuitError) as error:
@@ -227,6 +249,24 @@ def _check_names(model: NumericBenchFile, network: Network, document: Document) 
         if name not in network.tunable_names:
             message = f'resistors.stuck: no tunable branch "{name}".{nearest(name, network.tunable_names)}'
             raise FileError(document.path, message, document.line(("resistors", "stuck")))
+    for name in model.parts.capacitances:
+        if name not in network.index:
+            message = f'parts.capacitances: no node "{name}".{nearest(name, network.nodes)}'
+            raise FileError(document.path, message, document.line(("parts", "capacitances", name)))
+
+
+def _check_converter(built: NumericBenchFile, document: Document) -> None:
+    """Refuse what is not worked out: how charges follow the staircase that a converter makes of a nudge."""
+    if built.source.bits is not None and (built.parts.capacitance or any(built.parts.capacitances.values())):
+        message = "source.bits and parts.capacitance don't go together on a numeric bench; take one of them out"
+        raise FileError(document.path, message, document.line(("source", "bits")))
+
+
+def _true_capacitance(network: Network, parts: PartsSection, rng: np.random.Generator) -> Array:
+    """Return each node's capacitance to ground as it truly is, F, (node,)."""
+    listed = np.array([parts.capacitances.get(name, parts.capacitance) for name in network.nodes])
+    spread = np.maximum(1 + parts.capacitance_spread * rng.standard_normal(len(listed)), 0.05)
+    return listed * spread if parts.capacitance_spread else listed
 
 
 __all__ = ["NUMERIC_BENCH", "NumericBench", "NumericKind"]

@@ -83,7 +83,9 @@ def _inject(lab: Any, path: Path, done: int) -> int:
 
     if not path.exists():
         return done
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    if lines and not _is_whole(lines[-1]):
+        lines.pop()  # somebody is writing it
     for line in lines[done:]:
         try:
             fields = json.loads(line)
@@ -91,7 +93,15 @@ def _inject(lab: Any, path: Path, done: int) -> int:
             fault = Fault(FaultKind(fields.pop("kind")), **fields)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             kinds = ", ".join(kind.value for kind in FaultKind)
-            click.echo(f"{path}: {line[:80]}: {error}; kinds are {kinds}", err=True)
+            click.echo(f"{path}: {line.strip()[:80]}: {error}; kinds are {kinds}", err=True)
             continue
         instrument.faults.add(fault)
     return len(lines)
+
+
+def _is_whole(line: str) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return line.endswith("\n")
+    return True

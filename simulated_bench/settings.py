@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from freqprop_lab.config import Amperes, BenchFile, Fraction, Ohms, Seconds, Section, Volts
+from freqprop_lab.config import Amperes, BenchFile, Farads, Fraction, Ohms, Seconds, Section, Volts
 
 Positive = Field(gt=0)
 NotNegative = Field(ge=0)
@@ -66,9 +66,16 @@ class ResistorsSection(Section):
 
 
 class PartsSection(Section):
-    """The fixed parts. tolerance: standard deviation of a fixed resistor's true conductance from the listed one."""
+    """The fixed parts. tolerance: standard deviation of a fixed resistor's true conductance from the listed one.
+
+    capacitance: from every node to ground; capacitances: that of single nodes instead, by name. capacitance_spread:
+    standard deviation of the true ones from those, relative. A node that a stiff source holds takes no notice.
+    """
 
     tolerance: Annotated[Fraction, NotNegative] = 0.0
+    capacitance: Annotated[Farads, NotNegative] = 0.0
+    capacitances: dict[str, Annotated[Farads, NotNegative]] = {}
+    capacitance_spread: Annotated[Fraction, NotNegative] = 0.0
 
 
 class NumericBenchFile(BenchFile):

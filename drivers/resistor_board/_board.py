@@ -121,11 +121,10 @@ class ResistorBoard(TunableResistor):
             if not self._in_step:
                 self._restore()
             codes = self._codes(wished)
-            for batch in self._batches(np.arange(self.n_elements)):
+            for batch in self._all_batches:
                 payload = _span(self._channels[batch]) + codes[batch].astype(">u2").tobytes()
                 self._ask(Op.SETN, payload)
-            told = np.flatnonzero(self._reads_back)
-            codes[told] = self._get(told)
+            codes[self._reads_back] = self._get(self._told_batches)[self._reads_back]
         return self._conductances(codes)
 
     def read(self) -> Array:
@@ -134,7 +133,7 @@ class ResistorBoard(TunableResistor):
             self._raise_trouble()
             if not self._in_step:
                 self._restore()
-            return self._conductances(self._get(np.arange(self.n_elements)))
+            return self._conductances(self._get(self._all_batches))
 
     def neighbours(self, conductances: Array) -> tuple[Array, Array]:
         """Return the conductances of the codes next below and next above."""
@@ -314,6 +313,8 @@ class ResistorBoard(TunableResistor):
         self._banks = banks[self._channels]
         self._reads_back = np.array([bank.reads_back for bank in self._ident.banks])[self._banks]
         self.n_elements = len(self._channels)
+        self._all_batches = self._batches(np.arange(self.n_elements))
+        self._told_batches = self._batches(np.flatnonzero(self._reads_back))
         self.abilities = frozenset({Ability.READ_BACK}) if self._reads_back.all() else frozenset()
         self.limits = ResistorLimits(
             np.array([self._ladders[bank].rising[0] for bank in self._banks]),
@@ -336,12 +337,13 @@ class ResistorBoard(TunableResistor):
             found[mine] = ladder.by_code[codes[mine]]
         return found
 
-    def _get(self, elements: Codes) -> Codes:
-        codes = np.empty(self.n_elements, dtype=np.intp)
-        for batch in self._batches(elements):
+    def _get(self, batches: list[Codes]) -> Codes:
+        """Ask for the codes of these elements; of the others, nothing that means anything is returned."""
+        codes = np.zeros(self.n_elements, dtype=np.intp)
+        for batch in batches:
             reply = self._ask(Op.GETN, _span(self._channels[batch]), length=2 * len(batch))
             codes[batch] = np.frombuffer(reply.payload, dtype=">u2")
-        return codes[elements]
+        return codes
 
     def _batches(self, elements: Codes) -> list[Codes]:
         """Return the elements in runs of neighbouring channels, none longer than a frame holds."""

@@ -137,6 +137,8 @@ class GenericSource(Source):
         if np.isnan(levels).any():
             about = inner.used[int(np.isnan(levels).argmax())]
             raise inner.link.refused(LimitError, "it can't release a channel. Nothing was sent", about)
+        if not amplitudes.any():
+            waveform = None  # a supply that only gives levels stands by in a nudged record
         if waveform is not None and (not template.nudge or waveform != WAVEFORMS[template.waveform]):
             able = f"{template.waveform} only" if template.nudge else "levels only; its template has no nudge"
             raise inner.link.refused(LimitError, f"{waveform.name} asked, it can do {able}. Nothing was sent")

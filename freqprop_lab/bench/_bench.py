@@ -280,8 +280,8 @@ class Bench:
         """Learn the fixed delay of each node's channel from strongly nudged drives; `respond` takes it as known then.
 
         Returns the delays, s, (node,), NaN where nothing reads: for each node that of the drive which tells it best.
-        A wrong sign here would stay, so a node whose sign no drive tells to 99 % raises LimitError. But an input that no
-        nudge moves is held by its source: b is zero there whatever the delay, which is then taken as 0.
+        A wrong sign here would stay, so a node whose sign no drive tells to 99 % raises LimitError. But an input
+        that no nudge moves is held by its source: b is zero there whatever the delay, which is then taken as 0.
         """
         best = np.full(len(self.network.nodes), np.nan)
         smallest, confidence = np.full(best.shape, np.inf), np.zeros(best.shape)
@@ -305,8 +305,8 @@ class Bench:
         ]
         if unsure:
             raise LimitError(
-                f"bench {self.name}: the delay of {shown(unsure)} can't be learned: the nudge there is too weak for its "
-                "sign. Nudge more strongly (nudge.learn_delays), or take more periods"
+                f"bench {self.name}: the delay of {shown(unsure)} can't be learned: the nudge there is too weak for "
+                "its sign. Nudge more strongly (nudge.learn_delays), or take more periods"
             )
         self.delays = best
         return best.copy()

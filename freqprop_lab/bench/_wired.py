@@ -144,7 +144,8 @@ def _open(name: str, bench: BenchSettings, model: WiredBenchFile, stack: context
     try:
         roles = kind.open(name, settings, use)
     except ValueError as error:
-        raise FileError(document.path, f'instrument "{name}": {error}', section.line(())) from None
+        line = _line_of_channel(str(error), name, model, document) or section.line(())
+        raise FileError(document.path, f'instrument "{name}": {error}', line) from None
     for role in (roles.source, roles.meter, roles.resistors):
         if role is not None:
             stack.callback(role.close)
@@ -156,6 +157,17 @@ def _open(name: str, bench: BenchSettings, model: WiredBenchFile, stack: context
         if wanted and role is None:
             raise FileError(document.path, f'instrument "{name}" can\'t {what} anything', section.line(()))
     return roles
+
+
+def _line_of_channel(message: str, instrument: str, model: WiredBenchFile, document: Document) -> int | None:
+    """Return the line of the wiring that uses a channel which the driver's message quotes, if it quotes one."""
+    wiring = model.wiring
+    for what, places in (("drives", wiring.drives), ("reads", wiring.reads), ("tunes", wiring.tunes)):
+        for node, place in places.items():
+            name, channel = place.split("/", 1)
+            if name == instrument and f'"{channel}"' in message:
+                return document.line(("wiring", what, node))
+    return None
 
 
 def checked_instrument(section: Document, folder: Path) -> tuple[InstrumentKind, Any]:

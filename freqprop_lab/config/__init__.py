@@ -32,7 +32,18 @@ from freqprop_lab.config._network_section import (
 )
 from freqprop_lab.config._schema import Section, validate
 from freqprop_lab.config._text import Document, FileError, parse_yaml, read_text, read_yaml
-from freqprop_lab.config._units import Amperes, Fraction, Hertz, Number, Ohms, Seconds, Siemens, Volts, parse_quantity
+from freqprop_lab.config._units import (
+    Amperes,
+    Farads,
+    Fraction,
+    Hertz,
+    Number,
+    Ohms,
+    Seconds,
+    Siemens,
+    Volts,
+    parse_quantity,
+)
 
 __all__ = [
     "Amperes",
@@ -45,6 +56,7 @@ __all__ = [
     "EncodingSection",
     "ExperimentFile",
     "ExperimentSettings",
+    "Farads",
     "FileError",
     "Fraction",
     "Hertz",

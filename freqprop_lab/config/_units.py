@@ -18,8 +18,18 @@ _SPELLINGS = {
     "s": ("s", "second", "seconds"),
     "Hz": ("Hz", "hertz"),
     "W": ("W", "watt", "watts"),
+    "F": ("F", "farad", "farads"),
 }
-_EXAMPLES = {"V": "5 mV", "A": "10 nA", "S": "0.1 mS", "Ohm": "10 kOhm", "s": "2 ms", "Hz": "1 kHz", "W": "50 mW"}
+_EXAMPLES = {
+    "V": "5 mV",
+    "A": "10 nA",
+    "S": "0.1 mS",
+    "Ohm": "10 kOhm",
+    "s": "2 ms",
+    "Hz": "1 kHz",
+    "W": "50 mW",
+    "F": "100 pF",
+}
 
 
 # quantiphy alone would also take "1,5 V" as 15 V, "x = 5 V", "$5" and "1_000 V".
@@ -112,6 +122,7 @@ Amperes = Annotated[float, _quantity("A")]
 Ohms = Annotated[float, _quantity("Ohm")]
 Seconds = Annotated[float, _quantity("s")]
 Hertz = Annotated[float, _quantity("Hz")]
+Farads = Annotated[float, _quantity("F")]
 Siemens = Annotated[float, BeforeValidator(_conductance)]  # a resistance is turned into its conductance
 Number = Annotated[float, BeforeValidator(_number)]  # in task units: finite, no unit
 Fraction = Annotated[float, BeforeValidator(_fraction)]  # 0.02 or "2 %"

@@ -82,7 +82,9 @@ def checked(
     records = samples.reshape(-1, *samples.shape[-2:])
     weights, missing = _weights(valid, samples, records)
     n_channels = records.shape[1]
-    delay, known = _delay(waveform, n_channels, synchronised=synchronised, delays=delays, skews=skews, shared=shared_delay)
+    delay, known = _delay(
+        waveform, n_channels, synchronised=synchronised, delays=delays, skews=skews, shared=shared_delay
+    )
     return Given(
         records if missing is None else np.where(missing, 0.0, records),
         lead,
@@ -166,9 +168,7 @@ def _samples(volts: ArrayLike) -> Array:
     return samples
 
 
-def _weights(
-    valid: ArrayLike | None, samples: Array, records: Array
-) -> tuple[Array | None, NDArray[np.bool_] | None]:
+def _weights(valid: ArrayLike | None, samples: Array, records: Array) -> tuple[Array | None, NDArray[np.bool_] | None]:
     """Return 1 and 0 for samples that count and that don't, and which those are; None where all do."""
     if valid is None:
         return None, None

@@ -50,12 +50,12 @@ class Timing:
     @property
     def phases(self) -> Array:
         """Phase of the nudge at each sample, periods, (sample,)."""
-        return np.arange(self.n_samples) * self.cycles_per_sample
+        return np.arange(self.n_samples, dtype=np.float64) * self.cycles_per_sample
 
 
 @dataclass(frozen=True)
 class Disturbances:
-    """What else is in the record: a polynomial of this degree, and hum at multiples of a frequency (cycles a sample)."""
+    """What else is in the record: a polynomial of this degree, and hum at multiples of so many cycles a sample."""
 
     drift: int = 0
     hum: float | None = None
@@ -200,7 +200,7 @@ def _contrasts(timing: Timing, lowest: NDArray[np.complex128]) -> Array:
 def _refuse_alike(gram: Array, disturbances: Disturbances) -> None:
     """Raise where two columns are nearly the same: the record is too short for what it is to tell apart."""
     size = np.sqrt(np.diagonal(gram))
-    if size.min() == 0 or np.linalg.eigvalsh(gram / np.outer(size, size))[0] < 1e-7:  # noqa: PLR2004
+    if size.min() == 0 or np.linalg.eigvalsh(gram / np.outer(size, size))[0] < 1e-7:
         with_what = "drift and hum" if disturbances.n_columns else "its own constant part"
         raise ValueError(
             f"volts: the record is too short to tell the nudge from {with_what}; take more periods, or leave a part of "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,7 +13,7 @@ from freqprop_lab.lockin import _phase
 from freqprop_lab.lockin._arguments import Given, Options, checked, checked_method, checked_options
 from freqprop_lab.lockin._basis import Basis, Disturbances, Timing, basis_of, disturbance_columns, harmonics_of
 from freqprop_lab.lockin._faults import fit_in_turns
-from freqprop_lab.lockin._fit import Delay, Fit, Moments, Phase, fit_flat, look_for_delay
+from freqprop_lab.lockin._fit import Delay, Fit, Moments, Phase, Search, fit_flat, look_for_delay
 from freqprop_lab.lockin._moments import NEARLY_NOTHING, doubts_of, moments_of, tones_of
 from freqprop_lab.lockin._read import read_kink, read_projection
 from freqprop_lab.lockin._refine import Exact, Reduced, refine
@@ -106,19 +107,19 @@ def _respond(given: Given, options: Options) -> Response:
 
 
 def fit_once(
-    given: Given, timing: Timing, disturbances: Disturbances, options: Options
+    given: Given, timing: Timing, disturbances: Disturbances, options: Options, start: Search | None = None
 ) -> tuple[Fit, Moments, NDArray[np.uint8], Basis]:
-    """Fit records with everything but the delay given."""
+    """Fit records with everything but the delay given; start: where it is known to lie near."""
     basis = basis_of(given.waveform, timing, disturbances)
     known = None if given.known is None else given.known * given.frequency
     phase = Phase(given.delay, known)
     moments, contrasts = moments_of(given.volts, basis, given.weights)
     band_limited = not (basis.harmonics.truncated or options.second_order)
-    if band_limited and basis.flat and given.weights is None:
+    if band_limited and basis.flat and given.weights is None and start is None:
         fit = fit_flat(moments, basis, phase)
         _mend_small_variances(given, fit, basis, phase)
     else:
-        search = None if phase.delay is Delay.KNOWN else look_for_delay(moments, basis, phase)
+        search = None if phase.delay is Delay.KNOWN else start or look_for_delay(moments, basis, phase)
         columns = Reduced(moments, basis) if band_limited else _exact(given, basis, disturbances, options, moments)
         fit = refine(columns, phase, search, second_order=options.second_order)
         if band_limited:
@@ -211,7 +212,7 @@ def response_of(given: Given, fit: Fit, tones: NDArray[np.complex128], flags: ND
 
 
 def _product_bias(given: Given, fit: Fit, tones: NDArray[np.complex128]) -> Array | None:
-    """Return what noise adds to the mean of a b with a fitted delay, V^2, (record, channel); None where it is cov(a, b).
+    """Return what noise adds to the mean of a b, V^2, (record, channel); None where it is cov(a, b) itself.
 
     a is the record's mean less b <f>, so a b is off by -<f> times what b^2 is too large by. With the delay known that
     is var(b). A fitted delay is the one at which |b| is largest, so it is more: 1.5 var(b) where the nudge is clear (2
@@ -230,7 +231,7 @@ def _product_bias(given: Given, fit: Fit, tones: NDArray[np.complex128]) -> Arra
 
 
 def _parts(given: Given, options: Options) -> Iterator[Given]:
-    """Cut records into parts that are small enough to be fitted at once, never through a group that is fitted jointly."""
+    """Cut records into parts that are small enough to be fitted at once, never through what is fitted jointly."""
     n_records, n_channels, n_samples = given.volts.shape
     if options.is_joint:
         for record in range(n_records):
@@ -264,7 +265,7 @@ def _part(given: Given, records: slice, channels: slice) -> Given:
 
 def _joined(responses: list[Response], lead: tuple[int, ...]) -> Response:
     """Put the parts' responses together again, with the leading axes of the volts that came."""
-    fields = {}
+    fields: dict[str, Any] = {}
     for name, first in vars(responses[0]).items():
         if first is None:
             fields[name] = None

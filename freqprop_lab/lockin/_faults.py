@@ -11,25 +11,28 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import log_ndtr
 
 from freqprop_lab.lockin import _phase
 from freqprop_lab.lockin._arguments import Given, Options
 from freqprop_lab.lockin._basis import Basis, Disturbances, Timing, basis_of
-from freqprop_lab.lockin._fit import Delay, Fit, Moments, as_columns, solved
+from freqprop_lab.lockin._fit import Delay, Fit, Moments, Search, as_columns, solved
 from freqprop_lab.lockin._moments import moments_of, tones_of
 from freqprop_lab.values import Array, Flag, Response
 
-FitOnce = Callable[
-    [Given, Timing, Disturbances, Options], tuple[Fit, Moments, NDArray[np.uint8], Basis]
-]
+FitOnce = Callable[[Given, Timing, Disturbances, Options, Search | None], tuple[Fit, Moments, NDArray[np.uint8], Basis]]
 
-_MOST_TURNS = 25
+_MOST_TURNS = 32
+_MOST_FILLED_IN = 12  # turns until which a mode of the delay must have been settled upon
 _STILL = 1e-12  # of a cycle over the whole record
+_STILL_OF_STDERR = 1e-4
+_NEARLY_OF_STDERR = 0.5
 _OUTLIER = 4.5  # standard deviations of the noise
-_NEAR_THE_END = 3.0  # of them: what the model puts this near to the end of the range is left out whatever was read
 _NORMAL_MAD = 0.6745  # median |x| of a standard normal deviate
 _OFFSETS = np.arange(-4, 5) / 4  # cycles over the record by which the clocks may differ at the start
 _HUM_WANDERS = 0.01  # relative
+_FARTHEST = 40.0  # standard deviations beyond the end of the range: nothing more to be had there
+_ROOT_OF_TURN = float(np.log(2 * np.pi) / 2)
 
 
 def fit_in_turns(given: Given, options: Options, fit_once: FitOnce) -> Response:
@@ -40,83 +43,132 @@ def fit_in_turns(given: Given, options: Options, fit_once: FitOnce) -> Response:
     turns_of_hum = None if options.hum is None else options.hum / given.sample_rate
     if turns_of_hum is not None:
         _refuse_near(given, options, turns_of_hum)
-    clipped = _at_the_end(given)
-    told = given.weights
-    weights = told if clipped is None else (1.0 if told is None else told) * ~clipped
-    now = replace(given, weights=weights)
+    told = np.ones(given.volts.shape) if given.weights is None else given.weights
+    ends = _ends_reached(given)
+    counts, now, start = told, given, None
     if options.fit_frequency:
         now = replace(now, frequency=_first_frequency(now, options))
     if turns_of_hum is not None:
         turns_of_hum = _first_hum(now, options, turns_of_hum)
-    for _ in range(_MOST_TURNS):
+    before: Fit | None = None
+    for turn in range(_MOST_TURNS):
         timing = Timing(now.frequency / now.sample_rate, n_samples)
         disturbances = Disturbances(options.drift, turns_of_hum, options.hum_harmonics if turns_of_hum else 0)
-        fit, moments, flags, basis = fit_once(now, timing, disturbances, options)
+        fit, moments, flags, basis = fit_once(now, timing, disturbances, options, start)
         late = _late(fit, now)
         modelled = predicted(now, fit, timing.phases, late, basis)
-        counted = np.ones(given.volts.shape) if now.weights is None else now.weights
-        left = (now.volts - modelled) * counted
-        moved = 0.0
+        if ends is not None:
+            _mend_variance(given, fit, modelled, ends, counts * (ends == 0), basis)
+        weights = counts if now.weights is None else now.weights
+        left = (now.volts - modelled) * weights
+        still = ends is None or (
+            before is not None and start is not None and _has_moved_less(fit, before, _STILL_OF_STDERR)
+        )
         if options.fit_frequency:
             by_frequency = _moved_phase(fit, basis, late, known=now.delay is Delay.KNOWN)
-            change = _joint_step(by_frequency, left, counted, basis, fit)
+            change = _joint_step(by_frequency, left, weights, basis, fit)
             now = replace(now, frequency=now.frequency * (1 + change / timing.n_periods))
-            moved = max(moved, abs(change))
+            still = still and abs(change) < _STILL
         if turns_of_hum is not None:
-            change = _joint_step(_moved_hum(fit, basis, options.hum_harmonics), left, counted, basis, fit)
+            change = _joint_step(_moved_hum(fit, basis, options.hum_harmonics), left, weights, basis, fit)
             turns_of_hum += change / n_samples
-            moved = max(moved, abs(change))
-        wanted = _wanted(now, fit, modelled, left, counted, told, clipped, robust=options.robust)
-        changed = wanted is not None and (now.weights is None or not np.array_equal(wanted, now.weights))
-        if moved < _STILL and not changed:
+            still = still and abs(change) < _STILL
+        if options.robust:
+            wanted = told * _without_spikes(given.volts - modelled, modelled, told, ends)
+            still = still and np.array_equal(wanted, counts)
+            counts = wanted
+            now = replace(now, weights=counts)
+        if still:
             break
-        if changed:
-            now = replace(now, weights=wanted)
-    if clipped is not None:
-        flags[clipped.any(axis=-1)] |= np.uint8(Flag.CLIPPED)
+        if ends is not None:
+            near = before is not None and _has_moved_less(fit, before, _NEARLY_OF_STDERR)
+            if start is not None or near or turn > _MOST_FILLED_IN:
+                start = _start_of(fit)
+            now = _censored(given, now, fit, modelled, ends, counts, scoring=start is not None)
+        before = fit
+    if ends is not None:
+        flags[(ends != 0).any(axis=-1)] |= np.uint8(Flag.CLIPPED)
     response = response_of(now, fit, tones_of(moments, basis), flags)
     frequency = np.full(len(given.volts), now.frequency) if options.fit_frequency else None
     return replace(response, frequency=frequency)
 
 
-def _at_the_end(given: Given) -> NDArray[np.bool_] | None:
+def _start_of(fit: Fit) -> Search:
+    """Return where the next turn begins: at this delay, and with this much trust in it."""
+    cycles = np.zeros(fit.a.shape) if fit.cycles is None else fit.cycles
+    return Search(cycles, fit.confidence, np.ones(fit.a.shape) if fit.mode is None else fit.mode)
+
+
+def _ends_reached(given: Given) -> NDArray[np.int8] | None:
+    """Return 1 for samples at the upper end of the range, -1 for those at the lower one; None where nobody told it."""
     if given.limits is None:
         return None
-    low, high = given.limits
-    return np.asarray((given.volts <= low[:, None]) | (given.volts >= high[:, None]))
+    low, high = (end[:, None] for end in given.limits)
+    return (given.volts >= high).astype(np.int8) - (given.volts <= low).astype(np.int8)
+
+
+def _censored(
+    given: Given, now: Given, fit: Fit, modelled: Array, ends: NDArray[np.int8], counts: Array, *, scoring: bool
+) -> Given:
+    """Let a sample at the end of the range say what it does say: that the voltage was there or beyond.
+
+    Leaving it out would bias the fit, since what stays was chosen by its noise. Its likelihood is a normal tail (the
+    Tobit model; Amemiya, J. Econometrics 24, 1984). At first it is filled in by its expectation (the EM algorithm,
+    which can't go astray); scoring: once near, it is a sample of lesser weight h (h - z), which goes fast and gives the
+    covariance. z: standard deviations from the model to the end; h = phi(z) / Phi(-z).
+    """
+    sigma = np.sqrt(fit.variance)[..., None]
+    z, hazard = _tail(given, modelled, ends, sigma)
+    weight = np.clip(hazard * (hazard - z), 1e-12, 1.0) if scoring else np.ones(1)
+    at_end = ends != 0
+    volts = np.where(at_end, modelled + ends * sigma * hazard / weight, given.volts)
+    weights = np.where(at_end, weight * (counts > 0), counts)
+    return replace(now, volts=volts, weights=None if (weights == 1).all() else weights)
+
+
+def _tail(given: Given, modelled: Array, ends: NDArray[np.int8], sigma: Array) -> tuple[Array, Array]:
+    """Return z, how many standard deviations the end lies beyond the model, and h, the normal tail's hazard there."""
+    assert given.limits is not None  # noqa: S101 - there are ends
+    low, high = (end[:, None] for end in given.limits)
+    z = np.clip(ends * (np.where(ends > 0, high, low) - modelled) / sigma, -_FARTHEST, _FARTHEST)
+    return z, np.exp(-(z**2) / 2 - _ROOT_OF_TURN - log_ndtr(-z))
+
+
+def _mend_variance(
+    given: Given, fit: Fit, modelled: Array, ends: NDArray[np.int8], inside: Array, basis: Basis
+) -> None:
+    """Take the noise from the samples within the range, less what those at its ends say of it (same source)."""
+    z, hazard = _tail(given, modelled, ends, np.sqrt(fit.variance)[..., None])
+    n_fitted = basis.columns.shape[1] - basis.n_harmonic_columns + (2 if fit.cycles is not None else 1)
+    beyond = (hazard * z * (ends != 0)).sum(axis=-1)
+    count = np.maximum(inside.sum(axis=-1) - beyond - n_fitted, 1.0)
+    variance = np.maximum((inside * (given.volts - modelled) ** 2).sum(axis=-1) / count, 1e-300)
+    ratio = variance / fit.variance
+    fit.covariance *= ratio[..., None, None]
+    fit.variance = variance
+    if fit.cycles_stderr is not None:
+        fit.cycles_stderr = fit.cycles_stderr * np.sqrt(ratio)
+
+
+def _has_moved_less(fit: Fit, before: Fit, share: float) -> bool:
+    """Say whether neither a nor b moved by more than a share of its standard error since the turn before."""
+    a_still = np.abs(fit.a - before.a) <= share * np.sqrt(fit.covariance[..., 0, 0]) + _STILL * np.abs(fit.a)
+    b_still = np.abs(fit.b - before.b) <= share * np.sqrt(fit.covariance[..., 1, 1]) + _STILL * np.abs(fit.b)
+    return bool((a_still & b_still).all())
+
+
+def _without_spikes(left: Array, modelled: Array, told: Array, ends: NDArray[np.int8] | None) -> NDArray[np.bool_]:
+    """Return which samples lie within the noise, whose size is taken from the median so that spikes don't widen it."""
+    inside = told > 0 if ends is None else (told > 0) & (ends == 0)
+    sizes = np.abs(left)
+    scale = np.nanmedian(np.where(inside, sizes, np.nan), axis=-1, keepdims=True) / _NORMAL_MAD
+    near = sizes <= _OUTLIER * scale + _STILL * np.abs(modelled)
+    return near if ends is None else near | (ends != 0)
 
 
 def _late(fit: Fit, given: Given) -> Array:
     late = np.zeros(fit.a.shape) if fit.cycles is None else fit.cycles
     return late if given.known is None else late + given.known * given.frequency
-
-
-def _wanted(
-    given: Given,
-    fit: Fit,
-    modelled: Array,
-    left: Array,
-    counted: Array,
-    told: Array | None,
-    clipped: NDArray[np.bool_] | None,
-    *,
-    robust: bool,
-) -> Array | None:
-    """Return which samples should count, given what the model says; None where all do in any case."""
-    if clipped is None and not robust:
-        return None
-    counts = np.ones(given.volts.shape, dtype=np.bool_) if told is None else told > 0
-    if clipped is not None and given.limits is not None:
-        # Chosen by the model, not by the reading: leaving out high readings alone would bias what stays.
-        margin = (_NEAR_THE_END * np.sqrt(fit.variance))[..., None]
-        low, high = (end[:, None] for end in given.limits)
-        counts = counts & ~clipped & (modelled > low + margin) & (modelled < high - margin)
-    if robust:
-        whole = given.volts - modelled
-        sizes = np.ma.masked_array(np.abs(whole), ~counts)
-        scale = np.asarray(np.ma.median(sizes, axis=-1).filled(0.0)) / _NORMAL_MAD
-        counts = counts & (np.abs(whole) <= _OUTLIER * scale[..., None] + 1e-12 * np.abs(modelled))
-    return counts.astype(np.float64)
 
 
 def _first_frequency(given: Given, options: Options) -> float:
@@ -191,8 +243,8 @@ def _refuse_near(given: Given, options: Options, turns_of_hum: float) -> None:
         for order in orders:
             if abs(_folded(float(order) * turns) - hum) * n_samples < 1 - 1e-9:
                 raise ValueError(
-                    f"hum: harmonic {number} of {options.hum:g} Hz lies within {given.sample_rate / n_samples:.3g} Hz of "
-                    f"harmonic {order} of the nudge; nudge at another frequency, or take a longer record"
+                    f"hum: harmonic {number} of {options.hum:g} Hz lies within {given.sample_rate / n_samples:.3g} Hz "
+                    f"of harmonic {order} of the nudge; nudge at another frequency, or take a longer record"
                 )
 
 

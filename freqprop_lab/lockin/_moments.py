@@ -65,8 +65,8 @@ def _refuse_few(gram: Array, count: Array, n_columns: int) -> None:
     if bad.any():
         channel = int(np.argwhere(bad)[0][-1])
         raise ValueError(
-            f"valid: channel {channel} has {int(count[tuple(np.argwhere(bad)[0])])} samples left, too few, or too badly "
-            f"placed, for the {n_columns} columns of the model; take a longer record, or a wider range"
+            f"valid: channel {channel} has {int(count[tuple(np.argwhere(bad)[0])])} samples left, too few, or too "
+            f"badly placed, for the {n_columns} columns of the model; take a longer record, or a wider range"
         )
 
 
@@ -89,7 +89,7 @@ def projected(volts: Array, columns: Array) -> tuple[Array, Array]:
 def tones_of(moments: Moments, basis: Basis) -> NDArray[np.complex128]:
     """Return what came back at each harmonic over what the waveform has there, V, (record, channel, harmonic)."""
     n_harmonic = basis.n_harmonic_columns
-    if basis.flat and moments.gram.ndim == 2:  # noqa: PLR2004
+    if basis.flat and moments.gram.ndim == 2:
         found = moments.products[..., 1 : 1 + n_harmonic] * (2 / basis.timing.n_samples)
     else:
         found = solved(moments.gram, moments.products)[..., 1 : 1 + n_harmonic]
@@ -121,4 +121,3 @@ def doubts_of(moments: Moments, contrasts: Contrasts, basis: Basis, fit: Fit) ->
     flags[unsettled] |= np.uint8(Flag.NOT_SETTLED)
     flags[wrong] |= np.uint8(Flag.WRONG_FREQUENCY)
     return flags
-

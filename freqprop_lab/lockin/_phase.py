@@ -44,7 +44,8 @@ def _rates(orders: tuple[int, ...]) -> tuple[Complex, Complex]:
 
 def turned_back(orders: Orders, delays: Array) -> Complex:
     """Return exp(-2 pi i k d), (..., harmonic)."""
-    return np.exp(-2j * np.pi * delays[..., None] * orders)
+    turned: Complex = np.exp(-2j * np.pi * delays[..., None] * orders)
+    return turned
 
 
 def correlations(w: Complex, orders: Orders, n_delays: int | None = None) -> tuple[Array, Array]:

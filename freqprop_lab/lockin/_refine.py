@@ -45,8 +45,13 @@ class Normal:
 class Columns(Protocol):
     """A source of normal equations for records, (record, channel)."""
 
-    n_samples: Array | int
-    floor: Array
+    @property
+    def n_samples(self) -> Array | int:
+        """Samples that count."""
+
+    @property
+    def floor(self) -> Array:
+        """V^2: a variance below it is rounding."""
 
     def normal(self, cycles: Array, bend: Array | None, *, slope: bool) -> Normal:
         """Return the normal equations at delays, periods, broadcast to (record, channel).
@@ -66,12 +71,12 @@ class Reduced:
     basis: Basis
 
     @property
-    def n_samples(self) -> Array | int:  # type: ignore[override]
+    def n_samples(self) -> Array | int:
         """Samples that count."""
         return self.moments.n_samples
 
     @property
-    def floor(self) -> Array:  # type: ignore[override]
+    def floor(self) -> Array:
         """What is rounding, V^2."""
         return self.moments.floor
 
@@ -251,9 +256,7 @@ def _as_fit(estimate: _Estimate, *, slope: bool = False) -> Fit:
     return Fit(a, b, np.ascontiguousarray(covariance), estimate.variance, np.ones(a.shape), further=further)
 
 
-def _found(
-    estimate: _Estimate, search: Search, delay: Array, information: Array, *, slope: bool = False
-) -> Fit:
+def _found(estimate: _Estimate, search: Search, delay: Array, information: Array, *, slope: bool = False) -> Fit:
     fit = _as_fit(estimate, slope=slope)
     fit.confidence, fit.mode = search.confidence, search.mode
     fit.cycles = np.broadcast_to(delay % 1.0, fit.a.shape)

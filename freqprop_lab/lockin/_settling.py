@@ -59,7 +59,7 @@ def relaxation_time_of_step(volts: ArrayLike, sample_rate: float) -> Array:
     """
     samples = np.asarray(volts, dtype=np.float64)
     n_samples = samples.shape[-1]
-    if n_samples < 20:  # noqa: PLR2004
+    if n_samples < 20:
         raise ValueError(f"volts holds {n_samples} samples a channel; a step needs at least 20")
     tail = samples[..., -max(2, n_samples // 10) :]
     final, noise = tail.mean(axis=-1, keepdims=True), tail.std(axis=-1, ddof=1)
@@ -87,7 +87,7 @@ def relaxation_time(response: Response, waveform: Waveform, frequency: float, *,
     if synchronised:
         late = -first.imag / np.where(first.real == 0, np.nan, first.real)
         return np.asarray(late / (orders[0] * omega))
-    if len(orders) < 2 or response.tones.shape[-1] < 2:  # noqa: PLR2004
+    if len(orders) < 2 or response.tones.shape[-1] < 2:
         raise ValueError(f"waveform {waveform.name} has one tone; with an unknown delay two are needed, as in two-tone")
     ratio = np.abs(first) ** 2 / np.abs(response.tones[..., 1]) ** 2
     low, high = (orders[:2] * omega) ** 2
@@ -108,5 +108,7 @@ def error_of_relaxation(frequency: float, relaxation_time: float, orders: NDArra
 def highest_frequency(relaxation_time: float, error: float, highest_order: int = 1) -> float:
     """Return the frequency, Hz, up to which one pole costs b no more than a relative error. 0 < error < 1."""
     if not (0 < error < 1 and relaxation_time > 0):
-        raise ValueError(f"a relaxation time above 0 and an error between 0 and 1 are wanted, not {relaxation_time}, {error}")
+        raise ValueError(
+            f"a relaxation time above 0 and an error between 0 and 1 are wanted, not {relaxation_time}, {error}"
+        )
     return float(np.sqrt(error / (1 - error)) / (2 * np.pi * relaxation_time * highest_order))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -73,16 +73,19 @@ class LockIn:
     def feed(self, volts: ArrayLike) -> Self:
         """Take the next samples, V, (channel, sample), any number of them. Raises ValueError for gaps and shapes."""
         block = np.asarray(volts, dtype=np.float64)
-        if block.ndim != 2 or block.shape[0] != self.n_channels:  # noqa: PLR2004
+        if block.ndim != 2 or block.shape[0] != self.n_channels:
             raise ValueError(
-                f"volts has the shape {block.shape}; this lock-in takes (channel, sample) with {self.n_channels} channels"
+                f"volts has the shape {block.shape}; this lock-in takes (channel, sample) with "
+                f"{self.n_channels} channels"
             )
         if not np.isfinite(block).all():
             raise ValueError("volts holds NaN or infinite values; a stream has no gaps")
         if block.shape[1] == 0:
             return self
         if self._level is None:
-            self._level = block[:, 0].copy()  # taken off first, so that a small signal on a large level keeps its digits
+            self._level = block[
+                :, 0
+            ].copy()  # taken off first, so that a small signal on a large level keeps its digits
         block = block - self._level[:, None]
         turns = self._given.frequency / self._given.sample_rate
         # Phases are taken within a period first: far into a stream the digits behind the point are what counts.
@@ -114,7 +117,8 @@ class LockIn:
         fit = refine(Reduced(moments, basis), phase, search)
         fit.a = fit.a + self._level
         found = response_of(given, fit, tones_of(moments, basis), np.zeros(fit.a.shape, dtype=np.uint8))
-        return Response(**{name: value if value is None else value[0] for name, value in vars(found).items()})
+        fields: dict[str, Any] = {name: value if value is None else value[0] for name, value in vars(found).items()}
+        return Response(**fields)
 
     @property
     def is_reached(self) -> bool:
@@ -129,5 +133,3 @@ class LockIn:
         nothing = np.zeros((0, 0))
         timing = Timing(self._given.frequency / self._given.sample_rate, self.n_samples)
         return Basis(self._harmonics, timing, nothing, self._gram, nothing, nothing, nothing, flat=False)
-
-

@@ -35,7 +35,9 @@ def is_significant(network: Network, a: Response, b: Response, wished: float) ->
     """
     ends = network.tunable_ends
     across_a, across_b = network.across_tunable(a.a), network.across_tunable(b.b)
-    variance = across_b**2 * _summed(a.covariance[..., 0, 0], ends) + across_a**2 * _summed(b.covariance[..., 1, 1], ends)
+    variance = across_b**2 * _summed(a.covariance[..., 0, 0], ends) + across_a**2 * _summed(
+        b.covariance[..., 1, 1], ends
+    )
     if a is b:
         variance = variance + 2 * across_a * across_b * _summed(b.ab_covariance, ends)
     noise = float(np.nansum(variance))

@@ -45,4 +45,3 @@ __all__ = [
     "distinguishability",
     "is_delay_identifiable",
 ]
-

@@ -170,7 +170,7 @@ class Sawtooth(Waveform):
 
     def harmonics(self, count: int) -> NDArray[np.complex128]:
         """Return i / (pi k)."""
-        return 1j / (np.pi * np.arange(1, count + 1))
+        return np.asarray(1j / (np.pi * np.arange(1, count + 1)), dtype=np.complex128)
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ class Pulse(Waveform):
     def harmonics(self, count: int) -> NDArray[np.complex128]:
         """Return (1 - exp(-2 pi i k duty)) / (pi i k)."""
         k = np.arange(1, count + 1)
-        return (1 - np.exp(-1j * _TURN * k * self.duty)) / (1j * np.pi * k)
+        return np.asarray((1 - np.exp(-1j * _TURN * k * self.duty)) / (1j * np.pi * k), dtype=np.complex128)
 
 
 @dataclass(frozen=True)

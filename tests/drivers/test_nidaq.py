@@ -284,6 +284,13 @@ def test_a_hundred_records_need_three_tasks(roles, server):
     assert len(server.open_tasks) == 3
 
 
+@pytest.mark.prove
+def test_a_thousand_steps_leak_no_task(roles, server):
+    for _ in range(2000):  # two records a step
+        record(roles, 20)
+    assert len(server.open_tasks) == 3
+
+
 def test_sixteen_channels_of_a_thousand_samples():
     with running(serve(2, 16)) as server:
         opened = connect(server, reads=tuple(f"ai{n}" for n in range(8)) + tuple(f"ai{n}" for n in range(8, 16)))

@@ -111,6 +111,10 @@ class TestGenericSource(SourceTests):
         return np.array([self.world.level("gen/ch1"), self.world.level("gen/ch2")])
 
 
+class TestGenericSourceOverASocket(TestGenericSource):
+    place = 1
+
+
 class TestGenericMeter(MeterTests):
     tolerance = 1e-6
     place = 1
@@ -169,11 +173,27 @@ def test_the_templates_are_sent_channel_by_channel_in_their_order(tmp_path: Path
     assert pipe.script == []
 
 
+def test_a_supply_that_has_no_nudge_holds_its_level_while_another_source_nudges(tmp_path: Path) -> None:
+    start = ["SOUR1:FUNC DC", "SOUR1:VOLT:OFFS 1.5", "OUTP1 ON"]
+    sent = ["OUTP1 OFF", "OUTP1:LOAD INF", *start, *start, "OUTP1 OFF"]
+    conversation = [(b"*IDN?", b"Maker,33522B,1,0"), *((each.encode(), None) for each in sent), (b"*OPC?", b"1")]
+    pipe = ScriptedPipe(conversation)
+    template = template_of(SOURCE + "error: null\n", tmp_path)
+    source = GenericSource("supply", section("TCPIP::x::INSTR"), template, ("a",), pipe)
+    assert source.load(np.array([1.5]), np.zeros(1), Sine(), 1000.0, 3, 20e3).n_samples == 60
+    source.start()
+    source.stop()
+    with pytest.raises(LimitError, match="levels only; its template has no nudge"):
+        source.load(np.array([1.5]), np.array([0.1]), Sine(), 1000.0, 3, 20e3)
+    source.close()
+    assert pipe.script == []
+
+
 def test_a_waveform_that_the_template_does_not_play_is_refused(tmp_path: Path) -> None:
     pipe = ScriptedPipe([(b"*IDN?", b"Maker,33522B,1,0"), (b"OUTP1 OFF", None), (b"OUTP1:LOAD INF", None)])
     source = GenericSource("gen", section("TCPIP::x::INSTR"), template_of(SOURCE + NUDGING, tmp_path), ("a",), pipe)
     with pytest.raises(LimitError, match='source "gen".*abs-sine asked, it can do sine only. Nothing was sent'):
-        source.load(np.zeros(1), np.zeros(1), RectifiedSine(), 1000.0, 3, 20e3)
+        source.load(np.zeros(1), np.ones(1), RectifiedSine(), 1000.0, 3, 20e3)
 
 
 @pytest.mark.parametrize("answer", [b"1.0,2.0", b"1.0,2.0,nan", b"1.0,2.0,high", b"1.0,2.0,3.0,4.0"])

@@ -20,6 +20,7 @@ bench: wired
 network: {kind: csv, file: network.csv, inputs: [[n1]], outputs: [[n3]]}
 nudge: {source: resistor, resistance: 1 kOhm}
 instruments:
+  gen: {driver: keysight-33500b, resource: "TCPIP::127.0.0.1::1::SOCKET"}
   daq: {driver: nidaqmx, resource: "grpc://127.0.0.1:1/Dev1"}
   board: {driver: resistor-board, resource: "socket://127.0.0.1:1"}
 wiring:
@@ -31,33 +32,37 @@ wiring:
 WRONG = {
     "a port that nothing drives": (
         (", n3: daq/ao1", ""),
-        r"line 8: wiring.drives: node n3 is an end of an output port, and nothing drives it",
+        r"line 9: wiring.drives: node n3 is an end of an output port, and nothing drives it",
     ),
     "a channel used twice": (
         ("n2: daq/ai1", "n2: daq/ai0"),
-        r"line 9: wiring.reads.n2: daq/ai0 is used already, by reads n1",
+        r"line 10: wiring.reads.n2: daq/ai0 is used already, by reads n1",
     ),
     "a node that is not there": (
         ("n2: daq/ai1", "n22: daq/ai1"),
-        r'line 9: wiring.reads: no node "n22".* Did you mean "n2"',
+        r'line 10: wiring.reads: no node "n22".* Did you mean "n2"',
     ),
-    "a branch that is not there": (("R2: board/1", "R22: board/1"), r'line 10: wiring.tunes: no tunable branch "R22"'),
+    "a branch that is not there": (("R2: board/1", "R22: board/1"), r'line 11: wiring.tunes: no tunable branch "R22"'),
     "a fixed branch that is tuned": (("R2: board/1", "R2: board/1, R3: board/2"), r'no tunable branch "R3"'),
-    "a tunable branch left out": ((", R2: board/1", ""), r"line 10: wiring.tunes: nothing tunes R2"),
+    "a tunable branch left out": ((", R2: board/1", ""), r"line 11: wiring.tunes: nothing tunes R2"),
     "an instrument that is not there": (
         ("daq/ao1", "dag/ao1"),
-        r'line 8: wiring.drives.n3: no instrument "dag".* Did you mean "daq"',
+        r'line 9: wiring.drives.n3: no instrument "dag".* Did you mean "daq"',
     ),
-    "a place without a channel": (("daq/ao1", "daq"), r"line 8"),
+    "a place without a channel": (("daq/ao1", "daq"), r"line 9"),
     "ports that a seed would draw": (
         ("inputs: [[n1]], outputs: [[n3]]", "inputs: 1, outputs: 1"),
         r"list the nodes of each port",
     ),
     "a driver that is not installed": (
         ("driver: nidaqmx", "driver: nidaqmix"),
-        r'line 5.*"nidaqmix" is not installed.* Did you mean "nidaqmx"',
+        r'line 6.*"nidaqmix" is not installed.* Did you mean "nidaqmx"',
     ),
-    "a driver left out": (("driver: nidaqmx, ", ""), r'line 5.*field "driver" is missing'),
+    "a driver left out": (("driver: nidaqmx, ", ""), r'line 6.*field "driver" is missing'),
+    "a channel that the instrument has not": (
+        ("n3: daq/ao1}", "n3: gen/ch3}"),
+        r'line 9: instrument "gen": there is no channel "ch3".* Did you mean "ch[12]"',
+    ),
     "a trigger to nowhere": (("wiring:\n", "triggers: [[daq, scope]]\nwiring:\n"), r'triggers: no instrument "scope"'),
 }
 

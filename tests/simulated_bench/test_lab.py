@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,10 +16,12 @@ import pytest
 
 from freqprop_lab.bench import Bench, open_bench
 from freqprop_lab.config import BenchRequest, FileError, read_bench_file
+from freqprop_lab.instruments import InstrumentError
 from freqprop_lab.values import Drive, Nudge
 from freqprop_lab.waveform import Sine
 from simulated_bench.lab import VirtualLab
 from simulated_bench.serve import with_resources
+from simulated_bench.servers import FaultKind
 from simulated_bench.servers.registry import FACTORIES
 
 NETWORK = """\
@@ -132,3 +136,56 @@ def test_serving_tells_its_resources_in_one_line_and_ends_on_sigterm(lab_file: P
     out, err = process.communicate(timeout=20)
     assert process.returncode == 0, err
     assert (out, err) == ("", "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to send to another process")
+def test_faults_are_injected_by_a_file_and_live_by_lines_that_are_added_to_it(lab_file: Path) -> None:
+    faults = lab_file.with_name("faults.jsonl")
+    faults.write_text('{"instrument": "daq", "kind": "overload", "channel": "ai1"}\n')
+    code = "from freqprop_lab.cli import main; main()"
+    command = [sys.executable, "-c", code, "bench", "serve", str(lab_file), "--json", "--faults", str(faults)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            served = json.loads(process.stdout.readline())["instruments"]
+            lab_file.write_text(with_resources(BENCH, served))
+            with open_bench(read_bench_file(lab_file), BenchRequest(ports=(1, 1))) as bench:
+                assert "channel 1 (node n2)" in first_fault(bench)
+                bench.respond(Drive(np.zeros(1)))  # each happens once
+                with faults.open("a") as file:
+                    file.write(
+                        'nonsense\n{"instrument": "dag", "kind": "overload"}\n{"instrument": "daq", "kind": "err'
+                    )
+                    file.flush()  # half a line is not looked at yet
+                    told = [process.stderr.readline() for _ in range(2)]
+                    file.write('or-code", "channel": "StartTask", "code": -200621}')
+                assert "-200621" in first_fault(bench)
+        finally:
+            process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=20) == ("", "")
+    assert process.returncode == 0
+    assert "nonsense" in told[0]
+    assert "dag" in told[1]
+    assert "kinds are drop-reply" in told[1]
+
+
+def first_fault(bench: Bench) -> str:
+    """What the first record says in which something goes wrong; the file is looked at every tenth of a second."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            bench.respond(Drive(np.zeros(1)))
+        except InstrumentError as error:
+            return str(error)
+    return "nothing went wrong"
+
+
+def test_the_faults_in_the_docs_are_those_that_there_are() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "wire-a-breadboard.md").read_text()
+    kinds = [json.loads(line)["kind"] for line in page.splitlines() if line.startswith('{"instrument"')]
+    assert len(kinds) == 4
+    named = re.search(r"The kinds are ([^.]*)\.", page)
+    assert named is not None
+    assert re.split(r", | and ", named[1]) == [kind.value for kind in FaultKind]
+    assert set(kinds) <= {kind.value for kind in FaultKind}
