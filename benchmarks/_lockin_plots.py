@@ -62,8 +62,8 @@ def delay() -> None:
             ("two-tone: much, D = 0.51", TwoTone()),
         )
         for axes, (title, f) in zip(figure.subplots(1, 3, sharey=True), shown, strict=True):
-            late = nearest_inversion(f)
-            inverted = 2 * f.mean - f.at(p + late)
+            late, alike = nearest_inversion(f)
+            inverted = f.mean - alike * (f.at(p + late) - f.mean)
             axes.plot(p, f.at(p), color="#0072B2", label="b f(t), b > 0")
             axes.plot(p, inverted, color="#D55E00", linestyle="--", label="b < 0, delayed, best fit")
             axes.fill_between(p, f.at(p), inverted, color="#bbbbbb", alpha=0.5, linewidth=0)
@@ -73,11 +73,12 @@ def delay() -> None:
         figure.legend(handles, labels, loc="outside lower center", ncols=2)
 
 
-def nearest_inversion(f: Waveform) -> float:
-    """Return the delay, periods, at which the waveform about its mean is most like its own inverse."""
+def nearest_inversion(f: Waveform) -> tuple[float, float]:
+    """Return the delay, periods, at which f about its mean is most like its own inverse, and r, how much it is."""
     p = np.arange(2000) / 2000
     g = f.at(p) - f.mean
-    return float(p[int(np.fft.irfft(np.fft.rfft(g) * np.conj(np.fft.rfft(g))).argmin())])
+    alike = -np.fft.irfft(np.abs(np.fft.rfft(g)) ** 2) / (g @ g)
+    return float(p[alike.argmax()]), float(alike.max())
 
 
 def bound(n_records: int) -> None:
@@ -99,6 +100,7 @@ def bound(n_records: int) -> None:
         axes.set(xscale="log", ylim=(0.85, 1.25), xlabel="SNR = |b| / noise of a sample", ylabel="rmse(b) / bound")
         axes.set_title("The error of b is as small as it can be")
         axes.set_xticks(snrs, [f"{snr:g}" for snr in snrs])
+        axes.minorticks_off()
         axes.legend(fontsize=9)
 
 
@@ -119,8 +121,9 @@ def wrong_signs(n_records: int) -> None:
         axes.plot(*zip(*seen, strict=True), color=colour, linestyle=":", marker="^", label="two-tone, one delay for 16")
         axes.axhline(0.5, color="black", linewidth=1)
         axes.set(xscale="log", yscale="log", xlabel="SNR = |b| / noise of a sample", ylabel="share of wrong signs")
-        axes.set(ylim=(2e-4, 0.7), title="1000 samples, delay unknown")
-        axes.set_xticks((0.05, *lockin.SNRS), ["0.05", *(f"{snr:g}" for snr in lockin.SNRS)])
+        axes.set(ylim=(2e-4, 0.7), xlim=(0.045, 1.1), title="1000 samples, delay unknown")
+        ticks = (0.05, *lockin.SNRS[:-1])
+        axes.set_xticks(ticks, [f"{snr:g}" for snr in ticks])
         axes.minorticks_off()
         axes.legend(fontsize=9)
 
