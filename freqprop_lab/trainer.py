@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from freqprop_lab.rules import Block, Example, Measurement, Rule
 from freqprop_lab.runs import Checkpoint, RunFolder
 from freqprop_lab.stopping import Interrupted, StopRequest
 from freqprop_lab.tasks import Objective, Scores, Task
-from freqprop_lab.values import Array, BlockPlan, Response, Update
+from freqprop_lab.values import Array, BlockPlan, Flag, Response, Update
 
 _CHECKPOINT_EVERY = 1.0  # s, on a bench that can repeat what is lost
 _TELL_EVERY = 0.1  # s
@@ -59,7 +59,7 @@ class State:
     """Everything that the next step hangs on, beside the bench's own state and the generators.
 
     wished: S, (tunable,). by_class: targets of the classes, task volts. order: examples of the epoch under way;
-    place: how many of them are done. errors: of those, task volts.
+    place: how many of them are done. errors: of those, task volts. flagged: how many steps raised each flag.
     """
 
     wished: Array
@@ -71,12 +71,13 @@ class State:
     steps: int = 0
     n_state_lines: int = 0
     n_epoch_lines: int = 0
+    flagged: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> State:
         """Return the state that a checkpoint holds."""
         arrays, values = checkpoint.arrays, checkpoint.values
-        counts = {name: values[name] for name in ("epoch", "place", "n_state_lines", "n_epoch_lines")}
+        counts = {name: values[name] for name in ("epoch", "place", "n_state_lines", "n_epoch_lines", "flagged")}
         return cls(
             arrays["wished"], arrays["by_class"], arrays["order"], arrays["errors"], steps=checkpoint.seq_num, **counts
         )
@@ -102,6 +103,7 @@ class Trainer:
         self._targets_move = task.target_settings.kind == "class-means" and not task.target_settings.frozen
         self._accuracy: float | None = None
         self._told = self._saved = time.monotonic()
+        self._raised = 0
 
     def read(self, levels: Array) -> Array:
         """Return the outputs (example, output) of levels (example, input), both in task units."""
@@ -153,8 +155,11 @@ class Trainer:
         )
         process = self.rule.process(example)
         measurement = next(process)
+        self._raised = 0
         while True:
             response = self._respond(measurement)
+            if response.flags is not None:
+                self._raised |= int(np.bitwise_or.reduce(response.flags))
             try:
                 measurement = process.send(response)
             except StopIteration as finished:
@@ -236,7 +241,10 @@ class Trainer:
         order = self.state.order[self.state.place :]
         for number in order:
             update = self.step(int(number))
-            self._log_steps(log, np.array([number]), update.outputs[None])
+            for flag in Flag(self._raised):
+                name = flag_name(flag)
+                self.state.flagged[name] = self.state.flagged.get(name, 0) + 1
+            self._log_steps(log, np.array([number]), update.outputs[None], self._raised)
             epoch_done = self.state.place == len(self.state.order)
             if epoch_done or not self.bench.repeatable:
                 self.log_state(log, update.response)
@@ -247,7 +255,7 @@ class Trainer:
             if stop.wanted:
                 return
 
-    def _log_steps(self, log: RunFolder, numbers: NDArray[np.intp], outputs: Array) -> None:
+    def _log_steps(self, log: RunFolder, numbers: NDArray[np.intp], outputs: Array, flags: int = 0) -> None:
         """Add steps to the log: outputs (step, output), V, as they were before each update."""
         state = self.state
         read, wanted = outputs / self._volts, self._targets[numbers]
@@ -258,8 +266,10 @@ class Trainer:
         rows = np.column_stack([errors, costs, outputs, wanted * self._volts])
         now, epoch = time.time(), state.epoch + 1
         shown = np.where(np.isnan(errors), costs, errors).tolist()
+        raised = f', "flags": {flags}' if flags else ""
         lines = [
-            f'{{"seq_num": {seq_num}, "time": {now:.3f}, "epoch": {epoch}, "example": {number}, "error": {error:.6g}}}'
+            f'{{"seq_num": {seq_num}, "time": {now:.3f}, "epoch": {epoch}, "example": {number}, "error": {error:.6g}'
+            f"{raised}}}"
             for seq_num, (number, error) in enumerate(zip(numbers.tolist(), shown, strict=True), state.steps + 1)
         ]
         log.append("steps", rows, lines)
@@ -288,6 +298,7 @@ class Trainer:
             "place": state.place,
             "n_state_lines": state.n_state_lines,
             "n_epoch_lines": state.n_epoch_lines,
+            "flagged": state.flagged,
             "accuracy": self._accuracy,
             "generators": {"order": _generator_state(self._order), "rounding": _generator_state(self._rounding)},
         }
@@ -311,6 +322,11 @@ class Trainer:
         pace = (now - began) / (state.steps - first) if state.steps > first else None
         error = _mean(state.errors)
         tell(Progress(state.epoch, self.settings.epochs, state.steps, error, self._accuracy, pace and pace * left))
+
+
+def flag_name(flag: Flag) -> str:
+    """Return a flag in words, such as `not settled`."""
+    return (flag.name or "").replace("_", " ").lower()
 
 
 def _mean(errors: Array) -> float | None:

@@ -141,6 +141,12 @@ class SimulatedMeter(Meter):
         self._armed: Timing | None = None
         self._open = True
 
+    @property
+    def sample_noise(self) -> float:
+        """Noise of a sample, V rms, the converter's step / sqrt(12) included."""
+        step = self._range / 2 ** (self._bits - 1) if self._bits else 0.0
+        return float(np.hypot(self._noise, step / np.sqrt(12)))
+
     def identify(self) -> Identity:
         """Tell that it is simulated."""
         return Identity(_MAKER, "simulated meter")

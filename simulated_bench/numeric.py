@@ -143,6 +143,10 @@ class NumericBench(Bench):
             wished = np.minimum(np.maximum(wished + delta, plan.lowest), plan.highest)
         return BlockResult(wished, self.program(wished), outputs, Response(a, b, np.zeros((len(a), 2, 2))))
 
+    def sample_noise(self) -> float:
+        """Return the noise of a sample, V rms: what the file says of the meter, and a converter's step / sqrt(12)."""
+        return self._meter.sample_noise
+
     def relaxation_times(self) -> Array:
         """Return the true relaxation times of the network's modes at its present conductances, s, the shortest first.
 

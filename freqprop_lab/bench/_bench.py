@@ -121,6 +121,11 @@ class Bench:
         return tuple(dict.fromkeys(roles))
 
     @property
+    def meters(self) -> tuple[Meter, ...]:
+        """Every meter of the bench."""
+        return tuple(wiring.meter for wiring in self._meters)
+
+    @property
     def level_scale(self) -> float:
         """What one task unit of an input level is: s_V volts, or s_G s_V amperes where the inputs are currents."""
         driven = [wiring.source.limits.units[i] for wiring in self._sources for i in np.nonzero(wiring.from_inputs)[0]]
@@ -194,6 +199,34 @@ class Bench:
             if used.any():
                 lowest, highest = min(lowest, float(low[used].min())), max(highest, float(high[used].max()))
         return (lowest, highest) if lowest <= highest else (0.0, 0.0)
+
+    def nudge_headroom(self, drive: Drive) -> float:
+        """Return how many times as strong the nudge of a drive could be before a source or a rating refuses it."""
+        if drive.nudge is None:
+            raise ValueError("a drive without nudge has no headroom to speak of")
+        rated = None if self.settings is None else self.settings.model.ratings.nudge
+        times = np.inf
+        for wiring in self._sources:
+            limits, waveform = wiring.source.limits, drive.nudge.waveform
+            levels = wiring.from_inputs @ drive.levels + np.nan_to_num(wiring.rest)
+            ends = np.outer(wiring.from_outputs @ drive.nudge.amplitudes, [waveform.lowest, waveform.highest])
+            room = np.where(ends > 0, (limits.highest - levels)[:, None], (limits.lowest - levels)[:, None])
+            if rated is not None:
+                volts = np.array([unit == "V" for unit in limits.units])[:, None]
+                room = np.where(volts, np.sign(ends) * np.minimum(np.abs(room), rated), room)
+            moves = ends != 0
+            if moves.any():
+                times = min(times, float((room[moves] / ends[moves]).min()))
+        return max(times, 0.0)
+
+    def sample_noise(self) -> float:
+        """Return the noise of a sample, V rms over the nodes that are read, as a record at rest shows it."""
+        volts = self.measure(Drive(np.zeros(len(self.network.inputs)))).volts[self.read_nodes]
+        return float(np.sqrt(volts.var(axis=1, ddof=1).mean()))
+
+    def relaxation_times(self) -> Array:
+        """Return the network's relaxation times, s, shortest first; empty where the bench can't know them."""
+        return np.zeros(0)
 
     def check_levels(self, levels: Array) -> None:
         """Refuse a data set, (example, input), V or A, with a level beyond what a source may give: LimitError."""

@@ -41,6 +41,7 @@ def bench() -> None:
 def check(bench_file: Path, experiment: Path | None, *, show_all: bool, live: bool) -> None:
     """Say whether files, channels, nodes and limits agree, what would be driven where, and for how long."""
     from freqprop_lab import session  # noqa: PLC0415
+    from freqprop_lab.advice import relaxation_note  # noqa: PLC0415
     from freqprop_lab.bench import describe_bench  # noqa: PLC0415
     from freqprop_lab.cli._templates import template_text  # noqa: PLC0415
     from freqprop_lab.config import parse_experiment, read_bench_file  # noqa: PLC0415
@@ -69,6 +70,10 @@ def check(bench_file: Path, experiment: Path | None, *, show_all: bool, live: bo
             f"{job.task.n_outputs} outputs; every level is within the limits"
         )
         _show_margins(opened, driven, job.highest)
+        if opened.repeatable:
+            opened.program(job.first_conductances())
+            note = relaxation_note(opened, job.waveform)
+            click.echo(f"relaxation: {note}" if note else "relaxation: fast enough for the nudge, or not simulated")
         _show_time(opened, len(job.task.train), loaded.model.epochs)
         if live:
             show_live(opened, len(job.task.train) * loaded.model.epochs)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from freqprop_lab.cli._quantities import quantity
+
 if TYPE_CHECKING:
     from freqprop_lab.bench import Bench
     from freqprop_lab.values import Array
@@ -56,7 +58,7 @@ def scope(bench_file: Path, settings: tuple[str, ...], nudge: str, out: Path) ->
 
     with _opened(bench_file) as bench:
         levels = _take(bench, settings)
-        volts = _quantity("--nudge", nudge, "V")
+        volts = quantity("--nudge", nudge, "V")
         waveform = default_waveform(synchronised=bench.synchronised)
         amplitudes = np.full(len(bench.network.outputs), volts * bench.scales.siemens)
         record = bench.measure(Drive(levels, Nudge(amplitudes, waveform) if volts else None))
@@ -148,7 +150,7 @@ def _take(bench: Bench, settings: tuple[str, ...]) -> Array:
             raise click.UsageError(f'"{setting}" is no NAME=VALUE, such as R3=10kOhm or {inputs[0]}=0.2V')
         name, _, value = setting.partition("=")
         if name in inputs:
-            levels[inputs.index(name)] = _quantity(name, value, "V", "A")
+            levels[inputs.index(name)] = quantity(name, value, "V", "A")
         elif name in branches:
             number = branches.index(name)
             conductance = _conductance(name, value)
@@ -176,15 +178,6 @@ def _conductance(name: str, value: str) -> float:
     if number <= 0:
         raise click.UsageError(f"{name}: {value} must be above 0")
     return 1 / number if unit == "Ohm" else number
-
-
-def _quantity(name: str, value: str, *units: str) -> float:
-    from freqprop_lab.config import parse_quantity  # noqa: PLC0415
-
-    try:
-        return parse_quantity(value, *units)[0]
-    except ValueError as error:
-        raise click.UsageError(f"{name}: {error}") from None
 
 
 def _show_nodes(bench: Bench, levels: Array) -> None:

@@ -20,6 +20,8 @@ _COMMANDS = {
     "evaluate": ("_runs", "evaluate", "Let a trained network answer new rows of a CSV file."),
     "apply": ("_runs", "apply", "Program a run's conductances into a bench, verify, and leave them there."),
     "bench": ("_bench", "bench", "Look at benches, read and set them, serve virtual ones, make them safe."),
+    "nudge": ("_nudge", "nudge", "Recommend waveform, size, frequency and length of record for a bench."),
+    "demodulate": ("_demodulate", "demodulate", "Read a and b, with errors, from a record that anybody took."),
     "drivers": ("_drivers", "drivers", "List the drivers that are installed, and what is missing."),
     "discover": ("_drivers", "discover", "Look for instruments and print lines to paste into a bench file."),
     "templates": ("_templates", "templates", "List the commented files to begin with, or write one here."),

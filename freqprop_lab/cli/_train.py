@@ -13,6 +13,7 @@ from freqprop_lab.cli._progress import progress_line
 from freqprop_lab.cli._templates import template_text
 
 if TYPE_CHECKING:
+    from freqprop_lab.bench import Bench
     from freqprop_lab.config import ExperimentSettings
     from freqprop_lab.session import Result
 
@@ -27,6 +28,14 @@ _ROWS = (
     ("margin", "smallest margin, task V"),
     ("cost", "mean cost"),
 )
+
+_FLAGGED = {
+    "clipped": "lower the drive, or widen the range",
+    "missing": "lower the sample rate",
+    "sign ambiguous": "more periods, a stronger nudge, or nudge.learn_delays",
+    "not settled": "a longer sampling.settle",
+    "wrong frequency": "the clocks differ: wire them together",
+}
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 _quiet = click.option("--quiet", is_flag=True, help="Show no progress; faults, and how to resume, are always told.")
@@ -63,6 +72,7 @@ def train(
     with session.load_bench(bench, settings, wishes) as opened:
         if not options["quiet"]:
             _tell_what_is_left_out(opened.unread_branches())
+            _tell_of_slowness(settings, opened)
         with progress_line(quiet=options["quiet"]) as tell:
             result = session.train(settings, opened, run=run, start_from=start_from, tell=tell, arguments=arguments)
         words = (
@@ -103,8 +113,6 @@ def _experiment(path: Path | None, options: dict[str, Any]) -> ExperimentSetting
             changes[where] = options[option]
     if options["unsynchronised"]:
         changes["nudge", "unsynchronised"] = True
-        if options["nudge"] is None and settings.model.nudge.waveform == "sine":
-            changes["nudge", "waveform"] = None
     return settings.with_changes(changes) if changes else settings
 
 
@@ -113,6 +121,18 @@ def _tell_what_is_left_out(unread: list[str]) -> None:
         from freqprop_lab.names import shown  # noqa: PLC0415
 
         click.echo(f"note: no meter reads both ends of {shown(unread)}; they keep their conductances", err=True)
+
+
+def _tell_of_slowness(settings: ExperimentSettings, bench: Bench) -> None:
+    if len(bench.relaxation_times()):
+        from freqprop_lab import session  # noqa: PLC0415
+        from freqprop_lab.advice import relaxation_note  # noqa: PLC0415
+
+        job = session.prepare(settings, bench)
+        bench.program(job.first_conductances())
+        note = relaxation_note(bench, job.waveform)
+        if note:
+            click.echo(f"note: {note}", err=True)
 
 
 def _show(result: Result, *, as_json: bool, words: str) -> None:
@@ -125,6 +145,8 @@ def _show(result: Result, *, as_json: bool, words: str) -> None:
     for name, label in _ROWS:
         if before[name] is not None:
             click.echo(f"{label:42}{_number(before, name):>12}{_number(after, name):>12}")
+    for flag, count in result.flagged.items():
+        click.echo(f"note: {count} of {result.steps} steps were flagged: {flag} ({_FLAGGED[flag]})")
     click.echo(f"run: {result.run}\nnext: freqprop report {result.run}")
 
 

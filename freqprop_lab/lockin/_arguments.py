@@ -112,14 +112,18 @@ def checked_options(
     return Options(hum, hum_harmonics, drift, fit_frequency, second_order, robust)
 
 
-def checked_method(method: str, given: Given) -> None:
+def checked_method(method: str, given: Given, options: Options) -> None:
     """Refuse a method that there is not, or that these records don't allow."""
     if method not in METHODS:
         raise ValueError(f'method "{method}" is none of {", ".join(METHODS)}.{nearest(method, METHODS)}')
     if method == "projection" and given.delay is not Delay.KNOWN:
         raise ValueError("a projection needs synchronised records; leave method out, or synchronise the meter")
-    if method != "harmonic" and given.weights is not None:
+    if method != "harmonic" and (given.weights is not None or given.limits is not None):
         raise ValueError(f'method "{method}" takes every sample; use "harmonic" where some are missing or clipped')
+    if method != "harmonic" and options != Options(hum_harmonics=options.hum_harmonics):
+        raise ValueError(
+            f'method "{method}" has no hum, drift, fit_frequency, second_order or robust; use "harmonic" with them'
+        )
 
 
 def refuse_unidentifiable(waveform: Waveform) -> None:
@@ -196,8 +200,8 @@ def _delay(
     late, later = _seconds("delays", delays, n_channels), _seconds("skews", skews, n_channels)
     known = late if later is None else later if late is None else late + later
     if synchronised or delays is not None:
-        if shared and not synchronised:
-            raise ValueError("delays are given, so shared_delay has nothing to find; pass known lateness as skews")
+        if shared:
+            raise ValueError("the delays are known, so shared_delay has nothing to find; pass known lateness as skews")
         return Delay.KNOWN, known
     refuse_unidentifiable(waveform)
     return Delay.SHARED if shared else Delay.EACH, known

@@ -56,8 +56,9 @@ def demodulate(
     fitted: one for each channel, or, with shared_delay, one for all channels of a record, as a free-running meter has.
 
     Further parts of the model. valid: False for samples to leave out (broadcast to volts), which may be NaN. limits: V,
-    the ends of the meter's range: samples there, and those that the model puts near them, are left out. hum: Hz, the
-    mains' frequency, fitted together with so many hum_harmonics. drift: degree of a polynomial, up to 3.
+    the ends of the meter's range: a sample there says that the voltage was there or beyond (a censored fit). hum: Hz,
+    the mains' frequency, fitted together with so many hum_harmonics. drift: degree of a polynomial, up to 3; a is then
+    the mean level over the record.
     fit_frequency: the clocks differ; one frequency is fitted to all channels of a record. second_order: fit
     a + b f + c f^2, so that b is free of the network's second order. robust: leave out spikes.
 
@@ -91,7 +92,7 @@ def demodulate(
         second_order=second_order,
         robust=robust,
     )
-    checked_method(method, given)
+    checked_method(method, given, options)
     if method != "harmonic":
         return _joined([(read_kink if method == "kink" else read_projection)(given)], given.lead)
     return _joined([_respond(part, options) for part in _parts(given, options)], given.lead)

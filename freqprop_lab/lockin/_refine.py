@@ -27,6 +27,7 @@ _FARTHEST = 0.1  # periods from where the search put it
 _STEPS_A_SAMPLE = 10  # places between two samples where a jump is looked for
 _SAMPLES_AROUND = 1.2
 _ALIKE = 1e-9  # relative: delays with misfits this near are one to the record
+_LARGEST_BEND = 0.5  # c / b
 SLOPE = 2  # where the slope's column stands
 
 
@@ -179,6 +180,10 @@ def refine(columns: Columns, phase: Phase, search: Search | None, *, second_orde
             break
     # Once more where the delay now is; one that all channels share costs none of them a degree of freedom.
     estimate = _estimate(columns, known + delay, bend, phase, slope=phase.delay is Delay.EACH)
+    if bend is not None:
+        # The search knew nothing of the second order: where that rivals b, its sign is not to be trusted.
+        trusted = np.abs(bend) < _LARGEST_BEND
+        search = Search(search.cycles, np.where(trusted, search.confidence, 0.5), np.where(trusted, search.mode, 0.5))
     return _found(estimate, search, delay, information, slope=phase.delay is Delay.EACH)
 
 

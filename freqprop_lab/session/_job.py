@@ -22,10 +22,10 @@ from freqprop_lab.config import (
 )
 from freqprop_lab.instruments import LimitError
 from freqprop_lab.names import shown
-from freqprop_lab.rules import Adjoint, FiniteDifferences, FrequencyPropagation, Rule
+from freqprop_lab.rules import Adjoint, Example, FiniteDifferences, FrequencyPropagation, Rule
 from freqprop_lab.runs import Run, RunError
 from freqprop_lab.streams import random_streams
-from freqprop_lab.tasks import Scores, Task, build_task
+from freqprop_lab.tasks import Objective, Scores, Task, build_task
 from freqprop_lab.trainer import State, Trainer, TrainingSettings
 from freqprop_lab.values import Array, Drive, Nudge, NudgeKind
 from freqprop_lab.waveform import WAVEFORMS, Waveform, default_waveform
@@ -119,6 +119,16 @@ class Job:
         trainer = self.trainer(state)
         state.by_class = self.task.class_targets(trainer.read) if self.task.classes else nothing
         return trainer, trainer.score()
+
+    def examples(self, state: State, count: int) -> list[Example]:
+        """Return some of the training examples, evenly spread, as a rule takes them."""
+        levels, volts = self.task.levels * self.bench.level_scale, self.bench.scales.volts
+        targets = self.task.targets(state.by_class)
+        places = np.linspace(0, len(self.task.train) - 1, min(count, len(self.task.train))).round().astype(int)
+        return [
+            Example(levels[number], Objective(self.task.cost, np.atleast_1d(targets[number]), volts))
+            for number in self.task.train[places]
+        ]
 
     def _learn_delays(self) -> None:
         """Learn the delays of a free-running bench, one strongly nudged output after the other, where that is asked."""

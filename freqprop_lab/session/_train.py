@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ RUNS = Path("runs")
 
 @dataclass(frozen=True)
 class Result:
-    """What a run came to. seconds: of training, in this process."""
+    """What a run came to. seconds: of training, in this process. flagged: how many steps raised each flag."""
 
     run: Path
     epochs: int
@@ -31,6 +31,7 @@ class Result:
     untrained: Scores
     trained: Scores
     seconds: float
+    flagged: Mapping[str, int] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as the object that `--json` prints."""
@@ -41,6 +42,7 @@ class Result:
             "untrained": self.untrained.as_dict(),
             "trained": self.trained.as_dict(),
             "seconds": round(self.seconds, 3),
+            "flagged": dict(self.flagged),
         }
 
 
@@ -104,7 +106,7 @@ def finished_result(run: Run) -> Result:
         raise RunError(f"run {run.path} is not finished; go on with: freqprop resume {run.path}")
     result = stop["result"]
     untrained, trained = Scores(**result["untrained"]), Scores(**result["trained"])
-    return Result(run.path, result["epochs"], result["steps"], untrained, trained, result["seconds"])
+    return Result(run.path, result["epochs"], result["steps"], untrained, trained, result["seconds"], result["flagged"])
 
 
 def _run(
@@ -115,7 +117,8 @@ def _run(
     try:
         trainer.run(folder, stop, tell)
         state, seconds = trainer.state, time.monotonic() - began
-        result = Result(folder.path, state.epoch, state.steps, untrained, trainer.score(), seconds)
+        trained = trainer.score()
+        result = Result(folder.path, state.epoch, state.steps, untrained, trained, seconds, state.flagged)
         _write_stop(folder, trainer, "success", "", {"result": result.as_dict()})
     except Interrupted as interrupt:
         _write_stop(folder, trainer, "abort", str(interrupt), {})
