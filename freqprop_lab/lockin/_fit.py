@@ -115,7 +115,7 @@ def fit_flat(moments: Moments, basis: Basis, phase: Phase) -> Fit:
         c = (w * _phase.turned_back(harmonics.orders, found)).sum(axis=-1).real
     b = c / power
     a = mean - b * harmonics.mean
-    n_fitted = {Delay.KNOWN: 2.0, Delay.EACH: 3.0, Delay.SHARED: 2 + 1 / b.shape[-1]}[phase.delay]
+    n_fitted = 2 + (0.0 if found is None else found.shape[-1] / b.shape[-1])
     variance = (moments.squares - n * (mean**2 + power * b**2)) / (n - n_fitted)
     variance = np.maximum(variance, moments.floor)
     covariance = np.empty((*b.shape, 2, 2))
