@@ -141,7 +141,8 @@ class Response:
     noise: V, (..., channel), rms of the residual. delay, delay_stderr: s, where it was fitted. sign_confidence: the
     probability that the sign of b is right. flags: (..., channel), sums of `Flag`. tones: V, (..., channel, harmonic),
     complex: what came back at each harmonic of the nudge over what the waveform has there, in the phase of the record;
-    a network without capacitance gives b, turned by the delay. frequency: Hz, (...), where it was fitted.
+    a network without capacitance gives b, turned by the delay. frequency: Hz, (...), where it was fitted. product_bias:
+    V^2, (..., channel), what noise adds to the mean of a b, where that is not the covariance (delay fitted).
     """
 
     a: Array
@@ -154,6 +155,7 @@ class Response:
     flags: NDArray[np.uint8] | None = None
     tones: NDArray[np.complex128] | None = None
     frequency: Array | None = None
+    product_bias: Array | None = None
 
     @property
     def a_stderr(self) -> Array:
@@ -167,8 +169,13 @@ class Response:
 
     @property
     def ab_covariance(self) -> Array:
-        """Covariance of a and b, V^2: what biases their product."""
+        """Covariance of a and b, V^2: what biases their product where the delay is known."""
         return np.asarray(self.covariance[..., 0, 1])
+
+    @property
+    def ab_bias(self) -> Array:
+        """What noise adds to the mean of a b, V^2: to be taken off their product."""
+        return self.ab_covariance if self.product_bias is None else self.product_bias
 
     def flagged(self, flag: Flag) -> NDArray[np.bool_]:
         """Say which channels carry a flag, (..., channel)."""

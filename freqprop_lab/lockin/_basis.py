@@ -7,7 +7,7 @@ the frequency is right. Everything here depends on the timing alone, so it is ma
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,10 +79,20 @@ class Harmonics:
     mean: float
     truncated: bool
 
-    @property
+    @cached_property
     def power(self) -> float:
         """Variance of the waveform that they carry."""
         return float(2 * (np.abs(self.coefficients) ** 2).sum())
+
+    @cached_property
+    def bend(self) -> float:
+        """Mean square of the slope df/dp that they carry: what the delay is known by."""
+        return float(2 * (np.abs(2 * np.pi * self.orders * self.coefficients) ** 2).sum())
+
+    @cached_property
+    def matched(self) -> NDArray[np.complex128]:
+        """2 conj(F_k): what turns a record's harmonics V_k into its correlation with the nudge."""
+        return 2 * np.conj(self.coefficients)
 
 
 @lru_cache(maxsize=64)

@@ -14,16 +14,16 @@ from freqprop_lab.lockin._arguments import Given, Options, checked, checked_meth
 from freqprop_lab.lockin._basis import Basis, Disturbances, Timing, basis_of, disturbance_columns, harmonics_of
 from freqprop_lab.lockin._faults import fit_in_turns
 from freqprop_lab.lockin._fit import Delay, Fit, Moments, Phase, Search, fit_flat, look_for_delay
-from freqprop_lab.lockin._moments import doubts_of, moments_of, tones_of
+from freqprop_lab.lockin._moments import NEARLY_NOTHING, doubts_of, moments_of, tones_of
 from freqprop_lab.lockin._read import read_kink, read_projection
 from freqprop_lab.lockin._refine import Exact, Reduced, refine
 from freqprop_lab.values import Array, Flag, Response
 from freqprop_lab.waveform import Waveform
 
 _VALUES_AT_ONCE = 1 << 22  # 32 MB of samples
+_CLEARLY = 40.0  # b^2 over its variance
 _DESIGN_AT_ONCE = 1 << 21  # values of columns at the samples
 _NEARLY_LEVEL = 1e-6  # of a steady level's square: what varies on top of it should be looked at by itself
-_NEARLY_NOTHING = 1e-9  # of the mean square: a variance below this is lost in the rounding of the sum of squares
 
 
 def demodulate(
@@ -206,7 +206,7 @@ def _exact(given: Given, basis: Basis, disturbances: Disturbances, options: Opti
 def _mend_small_variances(given: Given, fit: Fit, basis: Basis, floor: Array) -> None:
     """Take the residual sample by sample where it is so small that the sum of squares has lost it in rounding."""
     n_samples = given.volts.shape[-1]
-    small = fit.variance * n_samples < _NEARLY_NOTHING * (fit.a**2 + fit.b**2) * n_samples
+    small = fit.variance * n_samples < NEARLY_NOTHING * (fit.a**2 + fit.b**2) * n_samples
     if not small.any():
         return
     modelled = predicted(given, fit, basis.timing.phases, _late(given, fit), basis)
@@ -243,14 +243,36 @@ def response_of(given: Given, fit: Fit, tones: NDArray[np.complex128], flags: ND
     if given.known is not None:
         orders = harmonics_of(given.waveform, given.frequency / given.sample_rate).orders
         tones = tones * _phase.turned_back(orders, given.known * given.frequency)
+    bias = _product_bias(given, fit, tones)
     ambiguous = fit.widen_where_ambiguous(given.waveform.mean)
-    flags = flags | np.where(ambiguous, np.uint8(Flag.SIGN_AMBIGUOUS), np.uint8(0))
+    flags = flags | ambiguous * np.uint8(Flag.SIGN_AMBIGUOUS)
     if given.missing is not None:
         flags[given.missing.any(axis=-1)] |= np.uint8(Flag.MISSING)
     delay = None if fit.cycles is None else fit.cycles / given.frequency
     delay_stderr = None if fit.cycles_stderr is None else fit.cycles_stderr / given.frequency
     noise = np.sqrt(fit.variance)
-    return Response(fit.a, fit.b, fit.covariance, noise, delay, delay_stderr, fit.confidence, flags, tones)
+    return Response(
+        fit.a, fit.b, fit.covariance, noise, delay, delay_stderr, fit.confidence, flags, tones, product_bias=bias
+    )
+
+
+def _product_bias(given: Given, fit: Fit, tones: NDArray[np.complex128]) -> Array | None:
+    """Return what noise adds to the mean of a b, V^2, (record, channel); None where it is cov(a, b) itself.
+
+    a is the record's mean less b <f>, so a b is off by -<f> times what b^2 is too large by. With the delay known that
+    is var(b). A fitted delay is the one at which |b| is largest, so it is more: 1.5 var(b) where the nudge is clear (2
+    in b^2, less what |b| itself is too large by), 2 to 3 in noise alone. There the tones tell, whose squares hold no
+    delay: b^2 less its unbiased estimate from them.
+    """
+    if fit.cycles is None or given.waveform.mean == 0:
+        return None
+    harmonics = harmonics_of(given.waveform, given.frequency / given.sample_rate)
+    variance = fit.covariance[..., 1, 1]
+    share = 2 * np.abs(harmonics.coefficients) ** 2 / harmonics.power
+    from_tones = (np.abs(tones) ** 2 * share).sum(axis=-1) - 2 * len(share) * variance
+    clear = 1.5 if given.delay is Delay.EACH else 1.0
+    weak = fit.b**2 < _CLEARLY * variance
+    return np.asarray(fit.covariance[..., 0, 1] * np.where(weak, (fit.b**2 - from_tones) / variance, clear))
 
 
 def _parts(given: Given, options: Options) -> Iterator[Given]:
@@ -274,6 +296,8 @@ def _parts(given: Given, options: Options) -> Iterator[Given]:
 
 
 def _part(given: Given, records: slice, channels: slice) -> Given:
+    if given.volts[records, channels].shape == given.volts.shape:
+        return given
     return replace(
         given,
         volts=given.volts[records, channels],

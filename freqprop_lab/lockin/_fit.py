@@ -98,7 +98,7 @@ def fit_flat(moments: Moments, basis: Basis, phase: Phase) -> Fit:
     harmonics, n = basis.harmonics, basis.timing.n_samples
     mean = moments.products[..., 0] / n
     V = _harmonics_of(moments.products, basis) / n
-    w = 2 * V * np.conj(harmonics.coefficients)
+    w = V * harmonics.matched
     if phase.known is not None:
         w = w * _phase.turned_back(harmonics.orders, phase.known)
     power = harmonics.power
@@ -106,17 +106,16 @@ def fit_flat(moments: Moments, basis: Basis, phase: Phase) -> Fit:
     if phase.delay is Delay.KNOWN:
         c = w.sum(axis=-1).real
     else:
-        grid = _phase.delay_grid(harmonics.orders)
-        on_grid = _phase.correlations(w, harmonics.orders, grid)
+        grid, on_grid = _phase.correlations(w, harmonics.orders)
         weights = None
         if phase.delay is Delay.SHARED:
             left = moments.squares / n - mean**2 - 2 * (V.real**2 + V.imag**2).sum(axis=-1)
             weights = 1 / np.maximum(left, moments.floor)
-        found = _phase.best_delay(w, harmonics.orders, weights, on_grid, grid)
+        found = _phase.best_delay(w, harmonics.orders, weights, grid, on_grid)
         c = (w * _phase.turned_back(harmonics.orders, found)).sum(axis=-1).real
     b = c / power
     a = mean - b * harmonics.mean
-    n_fitted = {Delay.KNOWN: 2.0, Delay.EACH: 3.0, Delay.SHARED: 2 + 1 / b.shape[-1]}[phase.delay]
+    n_fitted = 2 + (0.0 if found is None else found.shape[-1] / b.shape[-1])
     variance = (moments.squares - n * (mean**2 + power * b**2)) / (n - n_fitted)
     variance = np.maximum(variance, moments.floor)
     covariance = np.empty((*b.shape, 2, 2))
@@ -129,8 +128,7 @@ def fit_flat(moments: Moments, basis: Basis, phase: Phase) -> Fit:
     if found is None:
         fit.confidence = ndtr(np.abs(c) / unit)
         return fit
-    bend = 2 * (np.abs(2 * np.pi * harmonics.orders * harmonics.coefficients) ** 2).sum()  # <f'^2>
-    information = b**2 * (n * bend) / variance
+    information = b**2 * (n * harmonics.bend) / variance
     if phase.delay is Delay.EACH:
         fit.confidence = _phase.sign_confidence(on_grid, c, unit, w, harmonics.orders)
         fit.mode = fit.confidence
@@ -138,8 +136,8 @@ def fit_flat(moments: Moments, basis: Basis, phase: Phase) -> Fit:
         information = np.broadcast_to(information.sum(axis=-1, keepdims=True), b.shape)
         fit.confidence, fit.mode = _phase.shared_confidence(w, harmonics.orders, c, unit)
     fit.cycles = found if found.shape == b.shape else np.broadcast_to(found, b.shape)
-    with np.errstate(divide="ignore"):
-        fit.cycles_stderr = 1 / np.sqrt(information)
+    root = np.sqrt(information)
+    fit.cycles_stderr = np.divide(1.0, root, out=np.full(root.shape, np.inf), where=root > 0)
     return fit
 
 
@@ -151,7 +149,7 @@ def look_for_delay(moments: Moments, basis: Basis, phase: Phase) -> Search:
     """
     harmonics, sigma, shaped = _eliminated(moments, basis)
     orders = harmonics.orders
-    w = 2 * np.conj(harmonics.coefficients) * sigma
+    w = harmonics.matched * sigma
     if phase.known is not None:
         w = w * _phase.turned_back(orders, phase.known)
 
@@ -164,22 +162,21 @@ def look_for_delay(moments: Moments, basis: Basis, phase: Phase) -> Search:
     solution = solved(moments.gram, moments.products)
     left = moments.squares - (solution * moments.products).sum(axis=-1)
     variance = np.maximum(left / (moments.n_samples - moments.products.shape[-1]), moments.floor)
-    grid, fine = _phase.delay_grid(orders), _phase.fine_grid()
+    grid, plain = _phase.correlations(w, orders)
     powers = power(grid)
     usual = powers.mean(axis=-1)
-    evened = np.sqrt(usual[..., None] / powers)
-    on_grid = _phase.correlations(w, orders, grid) * evened
+    on_grid = plain * np.sqrt(usual[..., None] / powers)
     if phase.delay is Delay.EACH:
         place = np.abs(on_grid).argmax(axis=-1)
     else:
         place = (on_grid**2 / variance[..., None]).sum(axis=-2, keepdims=True).argmax(axis=-1)
     weights = None if phase.delay is Delay.EACH else 1 / variance
-    onward = _phase.best_delay(w, orders, weights, on_grid, grid) - grid[place]
+    onward = _phase.best_delay(w, orders, weights, grid, on_grid) - grid[place]
     # No farther than to the next delay tried: where the power changes, the correlation's peak is not the likelihood's.
     found = grid[place] + np.clip((onward + 0.5) % 1 - 0.5, -1 / len(grid), 1 / len(grid))
     at_best = np.take_along_axis(on_grid, np.broadcast_to(place, on_grid.shape[:-1])[..., None], axis=-1)[..., 0]
     unit = np.sqrt(variance * usual)
-    evened = np.sqrt(usual[..., None] / power(fine))
+    evened = np.sqrt(usual[..., None] / power(_phase.fine_grid()))
     if phase.delay is Delay.EACH:
         confidence = _phase.sign_confidence(on_grid, at_best, unit, w, orders, evened)
         return Search(found, confidence, confidence)

@@ -12,6 +12,7 @@ from freqprop_lab.lockin._basis import Basis
 from freqprop_lab.lockin._fit import Fit, Moments, solved
 from freqprop_lab.values import Array, Flag
 
+NEARLY_NOTHING = 1e-9  # of the mean square: a variance below this is lost in the rounding of the sum of squares
 _BLOCK = 1 << 17  # values: 1 MB, which a processor's cache holds beside the columns
 _RANK_DEFICIT = 1e-9
 _FLOOR = (4 * float(np.finfo(float).eps)) ** 2
@@ -38,11 +39,11 @@ def moments_of(
     """
     n_columns = basis.columns.shape[1]
     if weights is None:
-        products, squares = _projected(volts, basis.stacked)
+        products, squares = projected(volts, basis.stacked)
         floor = (squares / volts.shape[-1] + level**2) * _FLOOR + 1e-300
         moments = Moments(products[..., :n_columns], squares, volts.shape[-1], basis.gram, floor)
         return moments, Contrasts(products[..., n_columns:], basis.powers)
-    products, _ = _projected(volts * weights, basis.stacked)
+    products, _ = projected(volts * weights, basis.stacked)
     squares = np.einsum("...i,...i,...i->...", volts, volts, weights)
     n_stacked = basis.stacked.shape[1]
     pairs = (basis.stacked[:, :, None] * basis.stacked[:, None, :]).reshape(len(basis.stacked), -1)
@@ -71,7 +72,7 @@ def _refuse_few(gram: Array, count: Array, n_columns: int) -> None:
         )
 
 
-def _projected(volts: Array, columns: Array) -> tuple[Array, Array]:
+def projected(volts: Array, columns: Array) -> tuple[Array, Array]:
     """Return volts @ columns and the sums of squares, reading each block of the record once."""
     n_samples = volts.shape[-1]
     rows = volts.reshape(-1, n_samples)

@@ -7,6 +7,8 @@ there (docs/lock-in.md). Correlations are (..., channel); a delay that channels 
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
@@ -24,10 +26,20 @@ _CLEAR = 40.0  # log-likelihood between the signs: beyond it nothing else need b
 _FINE = 256  # delays over which a likelihood is integrated
 
 
-def delay_grid(orders: Orders, n_delays: int | None = None) -> Array:
-    """Return delays to begin with, periods: fine enough for Newton's method to arrive from the best of them."""
-    wanted = max(_FEWEST_DELAYS, _DELAYS_A_HARMONIC * int(orders[-1])) if n_delays is None else n_delays
-    return np.arange(wanted) / wanted
+@lru_cache(maxsize=64)
+def _grid(orders: tuple[int, ...], n_delays: int | None) -> tuple[Array, Array]:
+    """Return delays evenly over a period, and what turns harmonics into the correlations there, (2 harmonic, delay)."""
+    wanted = max(_FEWEST_DELAYS, _DELAYS_A_HARMONIC * orders[-1]) if n_delays is None else n_delays
+    delays = np.arange(wanted) / wanted
+    turned = np.conj(turned_back(np.array(orders), delays))
+    return delays, np.ascontiguousarray(turned.view(np.float64).T)
+
+
+@lru_cache(maxsize=64)
+def _rates(orders: tuple[int, ...]) -> tuple[Complex, Complex]:
+    """Return by what a derivative of c by the delay multiplies each term, and its powers 0, 1, 2, (harmonic, power)."""
+    rate = -2j * np.pi * np.array(orders)
+    return rate, np.stack([np.ones(len(rate)), rate, rate**2], axis=1)
 
 
 def fine_grid() -> Array:
@@ -41,14 +53,16 @@ def turned_back(orders: Orders, delays: Array) -> Complex:
     return turned
 
 
-def correlations(w: Complex, orders: Orders, delays: Array) -> Array:
-    """Return c at each delay of a list, (..., channel, delay): one real product."""
-    table = turned_back(orders, delays)  # (delay, harmonic)
-    real = np.ascontiguousarray(np.conj(table)).view(np.float64)
-    return np.asarray(np.ascontiguousarray(w).view(np.float64) @ real.T)
+def correlations(w: Complex, orders: Orders, n_delays: int | None = None) -> tuple[Array, Array]:
+    """Return delays, periods, and c at each of them, (..., channel, delay): one real product.
+
+    n_delays: None for as many as let Newton's method arrive from the best of them.
+    """
+    delays, table = _grid(tuple(orders.tolist()), n_delays)
+    return delays, np.ascontiguousarray(w).view(np.float64) @ table
 
 
-def best_delay(w: Complex, orders: Orders, weights: Array | None, on_grid: Array, grid: Array) -> Array:
+def best_delay(w: Complex, orders: Orders, weights: Array | None, grid: Array, on_grid: Array) -> Array:
     """Return the delay where the likelihood is largest, periods, (..., channel), or (..., 1) where it is shared.
 
     w: (..., channel, harmonic). weights: None where each channel has its own delay; else what a channel's correlation
@@ -58,8 +72,7 @@ def best_delay(w: Complex, orders: Orders, weights: Array | None, on_grid: Array
         delay = grid[np.abs(on_grid).argmax(axis=-1)]
     else:
         delay = grid[((weights[..., None] * on_grid**2).sum(axis=-2)).argmax(axis=-1)][..., None]
-    rate = -2j * np.pi * orders
-    powers = np.stack([np.ones(len(orders)), rate, rate**2], axis=1)
+    rate, powers = _rates(tuple(orders.tolist()))
     farthest, arrived = 1 / len(grid), _ARRIVED / int(orders[-1])
     for _ in range(_MOST_STEPS):
         derivatives = ((w * np.exp(delay[..., None] * rate)) @ powers).real
@@ -70,7 +83,8 @@ def best_delay(w: Complex, orders: Orders, weights: Array | None, on_grid: Array
                 (weights * c * first).sum(axis=-1, keepdims=True),
                 (weights * (first**2 + c * second)).sum(axis=-1, keepdims=True),
             )
-        step = np.divide(first, second, out=np.zeros(first.shape), where=second != 0).clip(-farthest, farthest)
+        step = np.divide(first, second, out=np.zeros(first.shape), where=second != 0)
+        step = np.minimum(np.maximum(step, -farthest), farthest)  # np.clip is slower on few channels
         delay = delay - step
         if np.abs(step).max() < arrived:
             break
@@ -86,12 +100,12 @@ def sign_confidence(
     of c. The likelihood is integrated over all delays and amplitudes of either sign, all of them as likely before.
     evened: what a correlation at each delay of the fine grid is to be multiplied by, so that all have this unit.
     """
-    other = np.where(at_best < 0, c.max(axis=-1), -c.min(axis=-1)).clip(min=0.0)
+    other = np.maximum(np.where(at_best < 0, c.max(axis=-1), -c.min(axis=-1)), 0.0)
     unclear = at_best**2 - other**2 < (2 * _CLEAR) * unit**2
     confidence = np.ones(at_best.shape)
     if unclear.any():
         even = np.broadcast_to(evened, (*unclear.shape, _FINE))[unclear]
-        z = correlations(w[unclear], orders, fine_grid()) * even / unit[unclear][:, None]
+        z = correlations(w[unclear], orders, _FINE)[1] * even / unit[unclear][:, None]
         confidence[unclear] = _share_of_sign(z, np.sign(at_best)[unclear])
     return confidence
 
@@ -112,7 +126,7 @@ def shared_confidence(
     w: (..., channel, harmonic). at_best, unit: (..., channel). Two arrays, (..., channel) and (..., 1): the first
     includes the noise of a weak channel, the second only asks whether all signs may be turned over together.
     """
-    z = correlations(w, orders, fine_grid()) * evened / unit[..., None]
+    z = correlations(w, orders, _FINE)[1] * evened / unit[..., None]
     log = (z**2).sum(axis=-2) / 2
     weight = np.exp(log - log.max(axis=-1, keepdims=True))
     weight = (weight / weight.sum(axis=-1, keepdims=True))[..., None, :]

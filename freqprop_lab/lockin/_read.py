@@ -10,6 +10,7 @@ from scipy.special import ndtr
 
 from freqprop_lab.lockin._arguments import Given, refuse_gaps
 from freqprop_lab.lockin._basis import ROUNDING, Timing
+from freqprop_lab.lockin._moments import NEARLY_NOTHING, projected
 from freqprop_lab.values import Array, Flag, Response
 from freqprop_lab.waveform import RectifiedSine, Waveform
 
@@ -22,21 +23,29 @@ _FEWEST_TO_HALVE = 8
 def read_projection(given: Given) -> Response:
     """Project on f, known at every sample: b = sum v (f - <f>) / sum (f - <f>)^2, of which eq. 3.4 is the sine's."""
     timing = _whole(given)
+    n_samples = timing.n_samples
     if given.known is None:
-        f, centred, power, f_mean, f_square = _template(given.waveform, timing)
-        b = given.volts @ centred / power
+        f, columns, power, f_mean, f_square = _template(given.waveform, timing)
+        products, squares = projected(given.volts, columns)
+        level, b = products[..., 0] / n_samples, products[..., 1] / power
+        left = squares - n_samples * level**2 - power * b**2
     else:
         f = given.waveform.at(timing.phases + (given.known * given.frequency)[:, None])
         f_mean, f_square = f.mean(axis=-1), (f**2).sum(axis=-1)
         centred = f - f_mean[:, None]
         power = (centred**2).sum(axis=-1)
-        _refuse_constant(given.waveform, float(power.min()), timing.n_samples)
+        _refuse_constant(given.waveform, float(power.min()), n_samples)
         b = np.einsum("rcn,cn->rc", given.volts, centred) / power
+        level, squares = given.volts.mean(axis=-1), np.full(b.shape, np.inf)
+        left = np.zeros(b.shape)
     if not np.isfinite(b).all():
         refuse_gaps(given.volts)
-    n_samples = timing.n_samples
-    a = given.volts.mean(axis=-1) - b * f_mean
-    variance = ((given.volts - a[..., None] - b[..., None] * f) ** 2).sum(axis=-1) / (n_samples - 2)
+    a = level - b * f_mean
+    small = left < NEARLY_NOTHING * squares
+    if small.any():  # lost in the rounding of the sum of squares: sample by sample then
+        modelled = a[..., None] + b[..., None] * f
+        left[small] = ((given.volts - modelled)[small] ** 2).sum(axis=-1)
+    variance = left / (n_samples - 2)
     covariance = np.empty((*a.shape, 2, 2))
     covariance[..., 0, 0] = variance * f_square / (n_samples * power)
     covariance[..., 1, 1] = variance / power
@@ -48,12 +57,12 @@ def read_projection(given: Given) -> Response:
 
 @lru_cache(maxsize=32)
 def _template(waveform: Waveform, timing: Timing) -> tuple[Array, Array, float, float, float]:
-    """Return f at the samples, f less its mean, the latter's sum of squares, f's mean and sum of squares."""
+    """Return f at the samples, the columns 1 and f less its mean, the latter's sum of squares, f's mean and its own."""
     f = waveform.at(timing.phases)
     centred = f - f.mean()
     power = float(centred @ centred)
     _refuse_constant(waveform, power, timing.n_samples)
-    return f, centred, power, float(f.mean()), float(f @ f)
+    return f, np.stack([np.ones(len(f)), centred], axis=1), power, float(f.mean()), float(f @ f)
 
 
 def read_kink(given: Given) -> Response:

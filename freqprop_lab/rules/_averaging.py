@@ -17,12 +17,14 @@ def averaged(responses: Sequence[Response]) -> Response:
         return responses[0]
     covariance = np.mean([response.covariance for response in responses], axis=0) / len(responses)
     raised = [response.flags for response in responses if response.flags is not None]
+    biases = [response.product_bias for response in responses if response.product_bias is not None]
     return replace(
         responses[-1],
         a=np.mean([response.a for response in responses], axis=0),
         b=np.mean([response.b for response in responses], axis=0),
         covariance=covariance,
         flags=np.bitwise_or.reduce(raised) if raised else None,
+        product_bias=np.mean(biases, axis=0) / len(responses) if biases else None,
     )
 
 

@@ -97,7 +97,7 @@ class FrequencyPropagation(Rule):
 
 
 def _shared_noise(network: Network, response: Response) -> Array:
-    """Return cov(a_jk, b_jk), V^2, (tunable,): what noise alone adds to the mean of a_jk b_jk (PHYSICS, |sin|)."""
-    shared = np.append(response.ab_covariance, 0.0)
+    """Return what noise alone adds to the mean of a_jk b_jk, V^2, (tunable,): see docs/lock-in.md."""
+    shared = np.append(response.ab_bias, 0.0)
     plus, minus = network.tunable_ends
     return np.asarray(shared[plus] + shared[minus])
