@@ -62,6 +62,9 @@ def test_the_commands_and_examples_of_a_page_run(
     monkeypatch.chdir(tmp_path)
     for data in page.parent.glob("*.csv"):  # what the page says to save
         shutil.copy(data, tmp_path)
+    for text in blocks(page, "yaml"):  # and the files that it shows by name
+        if named := re.match(r"# (\S+\.yaml)\n", text):
+            (tmp_path / named[1]).write_text(text, encoding="utf-8")
     if page.name == "README.md":  # `make train` is `freqprop train`; its epochs are cut to what a test can wait for
         call("freqprop train --epochs 2", capsys, monkeypatch)
     for command, printed in commands(page):

@@ -30,7 +30,9 @@ def advise_nudge(
     relaxation time is asked by the phase of a nudge, where it is synchronised. A numeric bench is nudged without its
     noise, a wired one as it is.
     """
+    experiment = experiment.with_changes({("nudge", "waveform"): None})  # that is what is asked for
     with load_bench(bench_file, experiment) as bench:
+        bench.program(prepare(experiment, bench).first_conductances())
         times = bench.relaxation_times()
         rate = sample_rate or bench.sampling.frequency * bench.sampling.samples_per_period
         shared = all(meter.shares_delay for meter in bench.meters)
