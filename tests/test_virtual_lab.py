@@ -187,7 +187,7 @@ def test_a_fault_on_the_wire_in_mid_run_ends_safe_and_the_run_resumes(
 ) -> None:
     numeric = on_the_numeric_bench(tmp_path, SHORT)
     # Long enough that a busy computer is no fault of its own, also when the run is resumed.
-    text = BITS.replace("    driver: nidaqmx\n", "    driver: nidaqmx\n    timeout: 1 s\n")
+    text = BITS.replace("    driver: nidaqmx\n", "    driver: nidaqmx\n    timeout: 3 s\n")
     text = text.replace("    driver: resistor-board ", "    keep_alive: 1 s\n    driver: resistor-board ")
     with served(tmp_path, text) as (lab, path):
         (tmp_path / "iris.yaml").write_text(SHORT)

@@ -6,7 +6,6 @@ moved by Gauss and Newton's method, jointly over the channels of a record.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -16,11 +15,10 @@ from scipy.special import log_ndtr
 from freqprop_lab.lockin import _phase
 from freqprop_lab.lockin._arguments import Given, Options
 from freqprop_lab.lockin._basis import Basis, Disturbances, Timing, basis_of
-from freqprop_lab.lockin._fit import Delay, Fit, Moments, Search, as_columns, solved
+from freqprop_lab.lockin._fit import Delay, Fit, Search, as_columns, solved
 from freqprop_lab.lockin._moments import moments_of, tones_of
+from freqprop_lab.lockin._once import fit_once, late_of, predicted, response_of
 from freqprop_lab.values import Array, Flag, Response
-
-FitOnce = Callable[[Given, Timing, Disturbances, Options, Search | None], tuple[Fit, Moments, NDArray[np.uint8], Basis]]
 
 _MOST_TURNS = 32
 _MOST_FILLED_IN = 12  # turns until which a mode of the delay must have been settled upon
@@ -35,16 +33,14 @@ _FARTHEST = 40.0  # standard deviations beyond the end of the range: nothing mor
 _ROOT_OF_TURN = float(np.log(2 * np.pi) / 2)
 
 
-def fit_in_turns(given: Given, options: Options, fit_once: FitOnce) -> Response:
+def fit_in_turns(given: Given, options: Options) -> Response:
     """Fit records by turns until nothing changes any more."""
-    from freqprop_lab.lockin._demodulate import predicted, response_of  # noqa: PLC0415 - they call each other
-
     n_samples = given.volts.shape[-1]
     turns_of_hum = None if options.hum is None else options.hum / given.sample_rate
     if turns_of_hum is not None:
         _refuse_near(given, options, turns_of_hum)
     told = np.ones(given.volts.shape) if given.weights is None else given.weights
-    ends = _ends_reached(given)
+    ends = _ends_reached(given, told)
     counts, now, start = told, given, None
     if options.fit_frequency:
         now = replace(now, frequency=_first_frequency(now, options))
@@ -55,7 +51,7 @@ def fit_in_turns(given: Given, options: Options, fit_once: FitOnce) -> Response:
         timing = Timing(now.frequency / now.sample_rate, n_samples)
         disturbances = Disturbances(options.drift, turns_of_hum, options.hum_harmonics if turns_of_hum else 0)
         fit, moments, flags, basis = fit_once(now, timing, disturbances, options, start)
-        late = _late(fit, now)
+        late = late_of(now, fit)
         modelled = predicted(now, fit, timing.phases, late, basis)
         if ends is not None:
             _mend_variance(given, fit, modelled, ends, counts * (ends == 0), basis)
@@ -89,8 +85,20 @@ def fit_in_turns(given: Given, options: Options, fit_once: FitOnce) -> Response:
     if ends is not None:
         flags[(ends != 0).any(axis=-1)] |= np.uint8(Flag.CLIPPED)
     response = response_of(now, fit, tones_of(moments, basis), flags)
+    if ends is not None:
+        response = _unsaid(response, (told * (ends == 0)).sum(axis=-1) <= basis.columns.shape[1])
     frequency = np.full(len(given.volts), now.frequency) if options.fit_frequency else None
     return replace(response, frequency=frequency)
+
+
+def _unsaid(response: Response, silent: NDArray[np.bool_]) -> Response:
+    """Take back what was made of channels that hardly left the end of their range: no number would be true."""
+    return replace(
+        response,
+        a=np.where(silent, np.nan, response.a),
+        b=np.where(silent, np.nan, response.b),
+        covariance=np.where(silent[..., None, None], np.inf, response.covariance),
+    )
 
 
 def _start_of(fit: Fit) -> Search:
@@ -99,12 +107,12 @@ def _start_of(fit: Fit) -> Search:
     return Search(cycles, fit.confidence, np.ones(fit.a.shape) if fit.mode is None else fit.mode)
 
 
-def _ends_reached(given: Given) -> NDArray[np.int8] | None:
+def _ends_reached(given: Given, told: Array) -> NDArray[np.int8] | None:
     """Return 1 for samples at the upper end of the range, -1 for those at the lower one; None where nobody told it."""
     if given.limits is None:
         return None
     low, high = (end[:, None] for end in given.limits)
-    return (given.volts >= high).astype(np.int8) - (given.volts <= low).astype(np.int8)
+    return ((given.volts >= high).astype(np.int8) - (given.volts <= low).astype(np.int8)) * (told > 0).astype(np.int8)
 
 
 def _censored(
@@ -164,11 +172,6 @@ def _without_spikes(left: Array, modelled: Array, told: Array, ends: NDArray[np.
     scale = np.nanmedian(np.where(inside, sizes, np.nan), axis=-1, keepdims=True) / _NORMAL_MAD
     near = sizes <= _OUTLIER * scale + _STILL * np.abs(modelled)
     return near if ends is None else near | (ends != 0)
-
-
-def _late(fit: Fit, given: Given) -> Array:
-    late = np.zeros(fit.a.shape) if fit.cycles is None else fit.cycles
-    return late if given.known is None else late + given.known * given.frequency
 
 
 def _first_frequency(given: Given, options: Options) -> float:

@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike
 
 from freqprop_lab.lockin._arguments import checked
 from freqprop_lab.lockin._basis import Basis, Timing, harmonics_of
-from freqprop_lab.lockin._demodulate import response_of
 from freqprop_lab.lockin._fit import Delay, Moments, Phase, look_for_delay
 from freqprop_lab.lockin._moments import tones_of
+from freqprop_lab.lockin._once import response_of
 from freqprop_lab.lockin._refine import Reduced, refine
 from freqprop_lab.values import Array, Response
 from freqprop_lab.waveform import Waveform
