@@ -15,7 +15,7 @@ from scipy.special import log_ndtr
 from freqprop_lab.lockin import _phase
 from freqprop_lab.lockin._arguments import Given, Options
 from freqprop_lab.lockin._basis import Basis, Disturbances, Timing, basis_of
-from freqprop_lab.lockin._fit import Delay, Fit, Search, as_columns, solved
+from freqprop_lab.lockin._fit import Delay, Fit, Moments, Search, as_columns, solved
 from freqprop_lab.lockin._moments import moments_of, tones_of
 from freqprop_lab.lockin._once import fit_once, late_of, predicted, response_of
 from freqprop_lab.values import Array, Flag, Response
@@ -35,60 +35,114 @@ _ROOT_OF_TURN = float(np.log(2 * np.pi) / 2)
 
 def fit_in_turns(given: Given, options: Options) -> Response:
     """Fit records by turns until nothing changes any more."""
-    n_samples = given.volts.shape[-1]
-    turns_of_hum = None if options.hum is None else options.hum / given.sample_rate
-    if turns_of_hum is not None:
-        _refuse_near(given, options, turns_of_hum)
-    told = np.ones(given.volts.shape) if given.weights is None else given.weights
-    ends = _ends_reached(given, told)
-    counts, now, start = told, given, None
-    if options.fit_frequency:
-        now = replace(now, frequency=_first_frequency(now, options))
-    if turns_of_hum is not None:
-        turns_of_hum = _first_hum(now, options, turns_of_hum)
-    before: Fit | None = None
-    for turn in range(_MOST_TURNS):
-        timing = Timing(now.frequency / now.sample_rate, n_samples)
-        disturbances = Disturbances(options.drift, turns_of_hum, options.hum_harmonics if turns_of_hum else 0)
-        fit, moments, flags, basis = fit_once(now, timing, disturbances, options, start)
-        late = late_of(now, fit)
-        modelled = predicted(now, fit, timing.phases, late, basis)
-        if ends is not None:
-            _mend_variance(given, fit, modelled, ends, counts * (ends == 0), basis)
-        weights = counts if now.weights is None else now.weights
-        left = (now.volts - modelled) * weights
-        still = ends is None or (
-            before is not None and start is not None and _has_moved_less(fit, before, _STILL_OF_STDERR)
-        )
-        if options.fit_frequency:
-            by_frequency = _moved_phase(fit, basis, late, known=now.delay is Delay.KNOWN)
-            change = _joint_step(by_frequency, left, weights, basis, fit)
-            now = replace(now, frequency=now.frequency * (1 + change / timing.n_periods))
-            still = still and abs(change) < _STILL
-        if turns_of_hum is not None:
-            change = _joint_step(_moved_hum(fit, basis, options.hum_harmonics), left, weights, basis, fit)
-            turns_of_hum += change / n_samples
-            still = still and abs(change) < _STILL
-        if options.robust:
-            wanted = told * _without_spikes(given.volts - modelled, modelled, told, ends)
-            still = still and np.array_equal(wanted, counts)
-            counts = wanted
-            now = replace(now, weights=counts)
-        if still:
+    turns = _Turns(given, options)
+    for number in range(_MOST_TURNS):
+        turns.fit_once()
+        still = [turns.is_told_beyond_the_ends()]  # every part takes its turn, also after one that still moves
+        still += [turns.move_frequency(), turns.move_hum(), turns.leave_out_spikes()]
+        if all(still):
             break
-        if ends is not None:
-            near = before is not None and _has_moved_less(fit, before, _NEARLY_OF_STDERR)
-            if start is not None or near or turn > _MOST_FILLED_IN:
-                start = _start_of(fit)
-            now = _censored(given, now, fit, modelled, ends, counts, scoring=start is not None)
-        before = fit
-    if ends is not None:
-        flags[(ends != 0).any(axis=-1)] |= np.uint8(Flag.CLIPPED)
-    response = response_of(now, fit, tones_of(moments, basis), flags)
-    if ends is not None:
-        response = _unsaid(response, (told * (ends == 0)).sum(axis=-1) <= basis.columns.shape[1])
-    frequency = np.full(len(given.volts), now.frequency) if options.fit_frequency else None
-    return replace(response, frequency=frequency)
+        turns.fill_in_ends(number)
+    return turns.response()
+
+
+class _Turns:
+    """What is known so far. now: the records as the next turn takes them; counts: which of their samples count.
+
+    ends: 1 and -1 for samples at the upper and the lower end of the range, or None. hum: cycles a sample, or None.
+    """
+
+    fit: Fit
+    basis: Basis
+    moments: Moments
+    flags: NDArray[np.uint8]
+    modelled: Array
+
+    def __init__(self, given: Given, options: Options) -> None:
+        self.given, self.options, self.now = given, options, given
+        self.told = np.ones(given.volts.shape) if given.weights is None else given.weights
+        self.counts, self.ends = self.told, _ends_reached(given, self.told)
+        self.start: Search | None = None
+        self.before: Fit | None = None
+        self.hum = None if options.hum is None else options.hum / given.sample_rate
+        if self.hum is not None:
+            _refuse_near(given, options, self.hum)
+        if options.fit_frequency:
+            self.now = replace(given, frequency=_first_frequency(given, options))
+        if self.hum is not None:
+            self.hum = _first_hum(self.now, options, self.hum)
+
+    def fit_once(self) -> None:
+        """Fit with everything but the delay as it now stands."""
+        now, options = self.now, self.options
+        timing = Timing(now.frequency / now.sample_rate, now.volts.shape[-1])
+        disturbances = Disturbances(options.drift, self.hum, options.hum_harmonics if self.hum else 0)
+        self.fit, self.moments, self.flags, self.basis = fit_once(now, timing, disturbances, options, self.start)
+        self.modelled = predicted(now, self.fit, timing.phases, late_of(now, self.fit), self.basis)
+        if self.ends is not None:
+            inside = self.counts * (self.ends == 0)
+            _mend_variance(self.given, self.fit, self.modelled, self.ends, inside, self.basis)
+
+    def move_frequency(self) -> bool:
+        """Move the nudge's frequency; say whether it stood still. The same holds of the next ones."""
+        if not self.options.fit_frequency:
+            return True
+        now = self.now
+        by_frequency = _moved_phase(self.fit, self.basis, late_of(now, self.fit), known=now.delay is Delay.KNOWN)
+        change = self._joint_step(by_frequency)
+        self.now = replace(now, frequency=now.frequency * (1 + change / self.basis.timing.n_periods))
+        return abs(change) < _STILL
+
+    def move_hum(self) -> bool:
+        """Move the mains' frequency."""
+        if self.hum is None:
+            return True
+        change = self._joint_step(_moved_hum(self.fit, self.basis, self.options.hum_harmonics))
+        self.hum += change / self.basis.timing.n_samples
+        return abs(change) < _STILL
+
+    def leave_out_spikes(self) -> bool:
+        """Choose anew which samples are spikes."""
+        if not self.options.robust:
+            return True
+        wanted = self.told * _without_spikes(self.given.volts - self.modelled, self.modelled, self.told, self.ends)
+        still = np.array_equal(wanted, self.counts)
+        self.counts = wanted
+        self.now = replace(self.now, weights=wanted)
+        return still
+
+    def is_told_beyond_the_ends(self) -> bool:
+        """Say whether what lies beyond the ends of the range has come to rest, mode of the delay included."""
+        if self.ends is None:
+            return True
+        return self.start is not None and self._has_moved_less(_STILL_OF_STDERR)
+
+    def fill_in_ends(self, number: int) -> None:
+        """Let the samples at the ends of the range say what they can; stay with the delay's mode once it is near."""
+        if self.ends is not None:
+            if self.start is not None or self._has_moved_less(_NEARLY_OF_STDERR) or number > _MOST_FILLED_IN:
+                self.start = _start_of(self.fit)
+            scoring = self.start is not None
+            self.now = _censored(self.given, self.now, self.fit, self.modelled, self.ends, self.counts, scoring=scoring)
+        self.before = self.fit
+
+    def response(self) -> Response:
+        """Put it into words."""
+        response = response_of(self.now, self.fit, tones_of(self.moments, self.basis), self.flags)
+        if self.ends is not None and response.flags is not None:
+            response.flags[(self.ends != 0).any(axis=-1)] |= np.uint8(Flag.CLIPPED)
+            n_inside = (self.told * (self.ends == 0)).sum(axis=-1)
+            response = _unsaid(response, n_inside <= self.basis.columns.shape[1])
+        frequency = np.full(len(self.given.volts), self.now.frequency) if self.options.fit_frequency else None
+        return replace(response, frequency=frequency)
+
+    def _joint_step(self, by_parameter: Array) -> float:
+        weights = self.counts if self.now.weights is None else self.now.weights
+        left = (self.now.volts - self.modelled) * weights
+        return _joint_step(by_parameter, left, weights, self.basis, self.fit)
+
+    def _has_moved_less(self, share: float) -> bool:
+        return self.before is not None and _has_moved_less(self.fit, self.before, share)
 
 
 def _unsaid(response: Response, silent: NDArray[np.bool_]) -> Response:
