@@ -230,3 +230,42 @@ def test_the_default_run_stays_small(tmp_path: Path) -> None:
     size = sum(path.stat().st_size for path in run.path.iterdir())
     assert (size - once) * 20 + once < 20e6
     assert max(len(line) for line in (run.path / "steps.jsonl").read_text().splitlines()) <= 100
+
+
+FREE_RUNNING = """\
+name: free
+epochs: 6
+task: {kind: iris}
+rule: {alpha: 0.1}
+nudge: {gamma: 1, waveform: two-tone, learn_delays: 2}
+conductances: {start: [0.1, 1], bounds: [0.1, 10]}
+bench:
+  network: {kind: barabasi-albert, nodes: 20, edges: 60}
+  meter: {synchronised: false, delays: each, noise: 1 mV}
+"""
+
+
+class BrokenError(Exception):
+    """What happens in the middle of a run."""
+
+
+def test_a_run_with_learned_delays_resumes_with_them_to_the_last_bit(tmp_path: Path) -> None:
+    whole_folder, folder = tmp_path / "whole", tmp_path / "broken"
+    for each in (whole_folder, folder):
+        each.mkdir()
+    train(load_experiment(write(whole_folder, FREE_RUNNING)), run=whole_folder / "run")
+    told = []
+
+    def break_after_three(progress: object) -> None:
+        told.append(progress)
+        if len(told) == 3:
+            raise BrokenError
+
+    with pytest.raises(BrokenError):
+        train(load_experiment(write(folder, FREE_RUNNING)), run=folder / "run", tell=break_after_three)
+    learned = Run(folder / "run").checkpoint.arrays["delays"]
+    resume(folder / "run")
+    whole = Run(whole_folder / "run")
+    assert_same(Run(folder / "run"), whole)
+    assert np.array_equal(learned, whole.checkpoint.arrays["delays"])
+    assert np.ptp(learned) > 0

@@ -28,12 +28,10 @@ from freqprop_lab.instruments import (
 from freqprop_lab.lockin import average, demodulate, refuse_unidentifiable
 from freqprop_lab.names import shown
 from freqprop_lab.network import Network
-from freqprop_lab.values import Array, BlockPlan, BlockResult, Drive, Nudge, NudgeKind, Record, Response, Scales
+from freqprop_lab.values import Array, BlockPlan, BlockResult, Drive, Flag, Nudge, NudgeKind, Record, Response, Scales
 from freqprop_lab.waveform import Waveform
 
 Indices = NDArray[np.intp]
-
-_SURE_OF_DELAY = 0.99
 
 
 @dataclass(frozen=True)
@@ -313,34 +311,34 @@ class Bench:
         """Learn the fixed delay of each node's channel from strongly nudged drives; `respond` takes it as known then.
 
         Returns the delays, s, (node,), NaN where nothing reads: for each node that of the drive which tells it best.
-        A wrong sign here would stay, so a node whose sign no drive tells to 99 % raises LimitError. But an input
-        that no nudge moves is held by its source: b is zero there whatever the delay, which is then taken as 0.
+        A wrong sign here would stay, so a node whose sign no drive tells to 99 % raises LimitError; not so a node of an
+        input, which its source holds: b is zero there, at any delay.
         """
         best = np.full(len(self.network.nodes), np.nan)
-        smallest, confidence = np.full(best.shape, np.inf), np.zeros(best.shape)
+        smallest, sure = np.full(best.shape, np.inf), np.zeros(best.shape, dtype=np.bool_)
         for drive in drives:
             if drive.nudge is None:
                 raise ValueError("a drive without nudge tells nothing of delays")
+            if self.synchronised:
+                raise ValueError(f"bench {self.name} is synchronised: its delays are known as they are")
             record = self.measure(drive)
             _refuse_overload(record, record.volts.shape[1])
             found = self._demodulated(record, drive.nudge.waveform, None)
-            if found.delay is None or found.delay_stderr is None or found.sign_confidence is None:
-                raise ValueError(f"bench {self.name} is synchronised: its delays are known as they are")
+            assert found.delay is not None  # noqa: S101 - looked for
+            assert found.delay_stderr is not None  # noqa: S101
             better = np.nan_to_num(found.delay_stderr, nan=np.inf) < smallest
             best[better], smallest[better] = found.delay[better], found.delay_stderr[better]
-            confidence[better] = found.sign_confidence[better]
-        held = np.intersect1d(np.concatenate(self.network.input_ends), np.flatnonzero(confidence < _SURE_OF_DELAY))
-        best[held] = 0.0
-        unsure = [
-            self.network.nodes[node]
-            for node in self.read_nodes
-            if confidence[node] < _SURE_OF_DELAY and node not in held
-        ]
-        if unsure:
+            # Of the delay alone: channels that share one need not each be sure of their own sign.
+            sure[better] = ~found.flagged(Flag.SIGN_AMBIGUOUS)[better]
+        held = {node for port in self.network.inputs for node in (port.plus, port.minus)}
+        unsure = [node for node in self.read_nodes if not sure[node]]
+        refused = [self.network.nodes[node] for node in unsure if self.network.nodes[node] not in held]
+        if refused:
             raise LimitError(
-                f"bench {self.name}: the delay of {shown(unsure)} can't be learned: the nudge there is too weak for "
+                f"bench {self.name}: the delay of {shown(refused)} can't be learned: the nudge there is too weak for "
                 "its sign. Nudge more strongly (nudge.learn_delays), or take more periods"
             )
+        best[unsure] = np.nan_to_num(best[unsure], nan=0.0)
         self.delays = best
         return best.copy()
 

@@ -16,6 +16,8 @@ from freqprop_lab.waveform import Waveform, is_delay_identifiable
 
 METHODS = ("harmonic", "projection", "kink")
 _MOST_DRIFT = 3
+_MOST_HUM_HARMONICS = 20
+_ALIKE = 1e-9  # smallest singular value, of the largest: below it f^2 is no shape of its own
 _FEWEST_SAMPLES = 4
 
 
@@ -105,15 +107,34 @@ def checked_options(
     """Check the optional parts of the model."""
     if hum is not None:
         _hertz("hum", hum)
-        if not 1 <= hum_harmonics <= 20:
-            raise ValueError(f"hum_harmonics is {hum_harmonics}; from 1 to 20 are allowed")
+        if hum_harmonics not in range(1, _MOST_HUM_HARMONICS + 1):
+            raise ValueError(
+                f"hum_harmonics is {hum_harmonics!r}; whole numbers from 1 to {_MOST_HUM_HARMONICS} are allowed"
+            )
     if drift not in range(_MOST_DRIFT + 1):
         raise ValueError(f"drift is {drift!r}; 0 (none), 1 (linear), 2 (quadratic) or 3 are allowed")
     return Options(hum, hum_harmonics, drift, fit_frequency, second_order, robust)
 
 
 def checked_method(method: str, given: Given, options: Options) -> None:
-    """Refuse a method that there is not, or that these records don't allow."""
+    """Refuse a method that there is not, or that these records and options don't allow."""
+    if not isinstance(method, str):
+        raise TypeError(f"method is {method!r}; one of {', '.join(METHODS)} is wanted")
+    if options.second_order:
+        f = given.waveform.at(np.arange(64) / 64)
+        sizes = np.linalg.svd(np.stack([np.ones(64), f, f**2]), compute_uv=False)
+        if sizes[-1] < _ALIKE * sizes[0]:
+            raise ValueError(
+                f"second_order: the square of {given.waveform.name}, which has two values, can't be told from a "
+                "constant; leave it out, or choose another waveform"
+            )
+    n_samples = given.volts.shape[-1]
+    n_periods = n_samples * given.frequency / given.sample_rate
+    if given.delay is not Delay.KNOWN and n_periods < 1 - _ALIKE:
+        raise ValueError(
+            f"volts: {n_samples} samples hold {n_periods:.3g} periods of the nudge; to find the delay at least one is "
+            "needed. Take a longer record, or pass delays"
+        )
     if method not in METHODS:
         raise ValueError(f'method "{method}" is none of {", ".join(METHODS)}.{nearest(method, METHODS)}')
     if method == "projection" and given.delay is not Delay.KNOWN:
@@ -157,7 +178,10 @@ def _hertz(name: str, value: Any) -> float:
 
 
 def _samples(volts: ArrayLike) -> Array:
-    came = np.asarray(volts)
+    try:
+        came = np.asarray(volts)
+    except ValueError:
+        raise ValueError("volts: its channels differ in their number of samples; all must have as many") from None
     if came.dtype.kind not in "fiu":
         raise TypeError(f"volts holds {came.dtype}; numbers of volts are wanted, without unit")
     samples = np.ascontiguousarray(came, dtype=np.float64)

@@ -168,9 +168,13 @@ def basis_of(waveform: Waveform, timing: Timing, disturbances: Disturbances) -> 
 
 
 def disturbance_columns(timing: Timing, disturbances: Disturbances) -> Array:
-    """Return the drift's Legendre polynomials and the hum's cosines and sines, (sample, column)."""
+    """Return the drift's Legendre polynomials and the hum's cosines and sines, (sample, column).
+
+    The polynomials have the mean zero over the samples, so that a is the mean level of the record.
+    """
     place = np.linspace(-1, 1, timing.n_samples)
     drift = np.polynomial.legendre.legvander(place, disturbances.drift)[:, 1:]
+    drift = drift - drift.mean(axis=0)
     hum = np.zeros((timing.n_samples, 0))
     if disturbances.hum is not None:
         turns = np.arange(timing.n_samples)[:, None] * disturbances.hum * np.arange(1, disturbances.n_hum + 1)

@@ -23,6 +23,7 @@ from freqprop_lab.waveform import Waveform
 _VALUES_AT_ONCE = 1 << 22  # 32 MB of samples
 _CLEARLY = 40.0  # b^2 over its variance
 _DESIGN_AT_ONCE = 1 << 21  # values of columns at the samples
+_NEARLY_LEVEL = 1e-6  # of a steady level's square: what varies on top of it should be looked at by itself
 
 
 def demodulate(
@@ -112,20 +113,65 @@ def fit_once(
 ) -> tuple[Fit, Moments, NDArray[np.uint8], Basis]:
     """Fit records with everything but the delay given; start: where it is known to lie near."""
     basis = basis_of(given.waveform, timing, disturbances)
-    known = None if given.known is None else given.known * given.frequency
-    phase = Phase(given.delay, known)
     moments, contrasts = moments_of(given.volts, basis, given.weights)
-    band_limited = not (basis.harmonics.truncated or options.second_order)
+    level = _large_level(moments)
+    if level is not None:
+        given = replace(given, volts=given.volts - level[..., None])
+        moments, contrasts = moments_of(given.volts, basis, given.weights, level)
+    fit = _fitted(given, basis, moments, disturbances, options, start)
+    if _leaks(given, basis, disturbances, options):
+        # What f has beyond the fitted harmonics would look like a difference between the halves.
+        left = given.volts - predicted(given, fit, timing.phases, _late(given, fit), basis)
+        _, contrasts = moments_of(left, basis, given.weights)
+    flags = doubts_of(moments, contrasts, fit)
+    if level is not None:
+        fit.a = fit.a + level
+    return fit, moments, flags, basis
+
+
+def _fitted(
+    given: Given, basis: Basis, moments: Moments, disturbances: Disturbances, options: Options, start: Search | None
+) -> Fit:
+    phase = Phase(given.delay, None if given.known is None else given.known * given.frequency)
+    band_limited = _is_band_limited(basis, options)
     if band_limited and basis.flat and given.weights is None and start is None:
         fit = fit_flat(moments, basis, phase)
-        _mend_small_variances(given, fit, basis, phase)
     else:
         search = None if phase.delay is Delay.KNOWN else start or look_for_delay(moments, basis, phase)
         columns = Reduced(moments, basis) if band_limited else _exact(given, basis, disturbances, options, moments)
         fit = refine(columns, phase, search, second_order=options.second_order)
-        if band_limited:
-            _mend_small_variances(given, fit, basis, phase)
-    return fit, moments, doubts_of(moments, contrasts, basis, fit), basis
+    if band_limited:
+        _mend_small_variances(given, fit, basis, moments.floor)
+    return fit
+
+
+def _is_band_limited(basis: Basis, options: Options) -> bool:
+    return not (basis.harmonics.truncated or options.second_order)
+
+
+def _is_folded(given: Given, basis: Basis, disturbances: Disturbances) -> bool:
+    """Say whether all periods are sampled alike, so that one stands for all of them."""
+    return basis.timing.samples_per_period is not None and given.weights is None and not disturbances.n_columns
+
+
+def _leaks(given: Given, basis: Basis, disturbances: Disturbances, options: Options) -> bool:
+    """Say whether harmonics that are not among the columns reach the contrasts between the halves."""
+    return not (_is_band_limited(basis, options) or _is_folded(given, basis, disturbances))
+
+
+def _large_level(moments: Moments) -> Array | None:
+    """Return the level of each channel where it is so large that the squares lose what stands on it, else None."""
+    level = moments.products[..., 0] / moments.n_samples
+    steady = moments.n_samples * level**2
+    if (moments.squares - steady < _NEARLY_LEVEL * steady).any():
+        return np.asarray(level)
+    return None
+
+
+def _late(given: Given, fit: Fit) -> Array:
+    """Return by how much f is turned, known and found, periods, (record, channel)."""
+    late = np.zeros(fit.a.shape) if fit.cycles is None else fit.cycles
+    return late if given.known is None else late + given.known * given.frequency
 
 
 def _exact(given: Given, basis: Basis, disturbances: Disturbances, options: Options, moments: Moments) -> Exact:
@@ -133,7 +179,7 @@ def _exact(given: Given, basis: Basis, disturbances: Disturbances, options: Opti
     volts, timing = given.volts, basis.timing
     per_period = timing.samples_per_period
     nothing = np.zeros((len(volts[0, 0]), 0))
-    if per_period is None or given.weights is not None or disturbances.n_columns:
+    if per_period is None or not _is_folded(given, basis, disturbances):
         weights = np.ones(timing.n_samples) if given.weights is None else given.weights
         disturbing = disturbance_columns(timing, disturbances) if disturbances.n_columns else nothing
         within = np.zeros(volts.shape[:-1])
@@ -157,20 +203,18 @@ def _exact(given: Given, basis: Basis, disturbances: Disturbances, options: Opti
     )
 
 
-def _mend_small_variances(given: Given, fit: Fit, basis: Basis, phase: Phase) -> None:
+def _mend_small_variances(given: Given, fit: Fit, basis: Basis, floor: Array) -> None:
     """Take the residual sample by sample where it is so small that the sum of squares has lost it in rounding."""
     n_samples = given.volts.shape[-1]
     small = fit.variance * n_samples < NEARLY_NOTHING * (fit.a**2 + fit.b**2) * n_samples
     if not small.any():
         return
-    cycles = np.zeros(fit.a.shape) if fit.cycles is None else fit.cycles
-    late = cycles + (0.0 if phase.known is None else phase.known)
-    modelled = predicted(given, fit, basis.timing.phases, np.broadcast_to(late, fit.a.shape), basis)
+    modelled = predicted(given, fit, basis.timing.phases, _late(given, fit), basis)
     weights = 1.0 if given.weights is None else given.weights[small]
     count = n_samples if given.weights is None else given.weights[small].sum(axis=-1)
     left = ((given.volts - modelled)[small] ** 2 * weights).sum(axis=-1)
     n_fitted = basis.columns.shape[1] - basis.n_harmonic_columns + (2 if fit.cycles is not None else 1)
-    better = left / np.maximum(count - n_fitted, 1)
+    better = np.maximum(left / np.maximum(count - n_fitted, 1), floor[small])
     ratio = better / fit.variance[small]
     fit.covariance[small] *= ratio[:, None, None]
     fit.variance[small] = better

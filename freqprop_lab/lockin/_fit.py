@@ -142,25 +142,45 @@ def fit_flat(moments: Moments, basis: Basis, phase: Phase) -> Fit:
 
 
 def look_for_delay(moments: Moments, basis: Basis, phase: Phase) -> Search:
-    """Find the most likely delay from the harmonics alone, all other columns eliminated first."""
+    """Find the most likely delay from the harmonics alone, all other columns eliminated first.
+
+    Where the columns are not orthogonal the nudge's power hangs on the delay, so a correlation counts by its own
+    standard deviation.
+    """
     harmonics, sigma, shaped = _eliminated(moments, basis)
+    orders = harmonics.orders
     w = harmonics.matched * sigma
     if phase.known is not None:
-        w = w * _phase.turned_back(harmonics.orders, phase.known)
-    grid, on_grid = _phase.correlations(w, harmonics.orders)
+        w = w * _phase.turned_back(orders, phase.known)
+
+    def power(delays: Array) -> Array:
+        """Return the power of a nudge at delays, ([record,] [channel,] delay)."""
+        place = delays if phase.known is None else phase.known[:, None] + delays
+        template = as_columns(2 * harmonics.coefficients * np.conj(_phase.turned_back(orders, place)))
+        return np.asarray(((template @ shaped) * template).sum(axis=-1))
+
     solution = solved(moments.gram, moments.products)
     left = moments.squares - (solution * moments.products).sum(axis=-1)
     variance = np.maximum(left / (moments.n_samples - moments.products.shape[-1]), moments.floor)
-    weights = None if phase.delay is Delay.EACH else 1 / variance
-    found = _phase.best_delay(w, harmonics.orders, weights, grid, on_grid)
-    at_best = (w * _phase.turned_back(harmonics.orders, found)).sum(axis=-1).real
-    template = as_columns(2 * harmonics.coefficients * np.conj(_phase.turned_back(harmonics.orders, found)))
-    power = np.einsum("...i,...ij,...j->...", template, shaped, template)
-    unit = np.sqrt(variance * power)
+    grid, plain = _phase.correlations(w, orders)
+    powers = power(grid)
+    usual = powers.mean(axis=-1)
+    on_grid = plain * np.sqrt(usual[..., None] / powers)
     if phase.delay is Delay.EACH:
-        confidence = _phase.sign_confidence(on_grid, at_best, unit, w, harmonics.orders)
+        place = np.abs(on_grid).argmax(axis=-1)
+    else:
+        place = (on_grid**2 / variance[..., None]).sum(axis=-2, keepdims=True).argmax(axis=-1)
+    weights = None if phase.delay is Delay.EACH else 1 / variance
+    onward = _phase.best_delay(w, orders, weights, grid, on_grid) - grid[place]
+    # No farther than to the next delay tried: where the power changes, the correlation's peak is not the likelihood's.
+    found = grid[place] + np.clip((onward + 0.5) % 1 - 0.5, -1 / len(grid), 1 / len(grid))
+    at_best = np.take_along_axis(on_grid, np.broadcast_to(place, on_grid.shape[:-1])[..., None], axis=-1)[..., 0]
+    unit = np.sqrt(variance * usual)
+    evened = np.sqrt(usual[..., None] / power(_phase.fine_grid()))
+    if phase.delay is Delay.EACH:
+        confidence = _phase.sign_confidence(on_grid, at_best, unit, w, orders, evened)
         return Search(found, confidence, confidence)
-    return Search(found, *_phase.shared_confidence(w, harmonics.orders, at_best, unit))
+    return Search(found, *_phase.shared_confidence(w, orders, at_best, unit, evened))
 
 
 def _eliminated(moments: Moments, basis: Basis) -> tuple[Harmonics, NDArray[np.complex128], Array]:

@@ -19,7 +19,6 @@ _FLOOR = (4 * float(np.finfo(float).eps)) ** 2
 _SURELY = 27.6  # chi^2 of two degrees of freedom that chance exceeds once in a million
 _SURELY_ONE = 23.9  # of one
 _SEEN = 1e-18  # of the record's energy: what is smaller than this is rounding
-_ALIASED = 4e-4  # of b^2: what a truncated waveform leaves in a contrast where no period has a whole number of samples
 
 
 @dataclass(frozen=True)
@@ -30,15 +29,18 @@ class Contrasts:
     gram: Array
 
 
-def moments_of(volts: Array, basis: Basis, weights: Array | None) -> tuple[Moments, Contrasts]:
+def moments_of(
+    volts: Array, basis: Basis, weights: Array | None, level: Array | float = 0.0
+) -> tuple[Moments, Contrasts]:
     """Project records, (record, channel, sample), on the columns and the contrasts of a basis.
 
-    weights: (record, channel, sample), 0 for a sample that is left out; None where all count.
+    weights: (record, channel, sample), 0 for a sample that is left out; None where all count. level: V,
+    (record, channel), what was taken off the record beforehand, whose rounding is still in it.
     """
     n_columns = basis.columns.shape[1]
     if weights is None:
         products, squares = projected(volts, basis.stacked)
-        floor = squares * (_FLOOR / volts.shape[-1]) + 1e-300
+        floor = (squares / volts.shape[-1] + level**2) * _FLOOR + 1e-300
         moments = Moments(products[..., :n_columns], squares, volts.shape[-1], basis.gram, floor)
         return moments, Contrasts(products[..., n_columns:], basis.powers)
     products, _ = projected(volts * weights, basis.stacked)
@@ -49,7 +51,7 @@ def moments_of(volts: Array, basis: Basis, weights: Array | None) -> tuple[Momen
     own, across = gram[..., :n_columns, :n_columns], gram[..., n_columns:, :n_columns]
     count = weights.sum(axis=-1)
     _refuse_few(own, count, n_columns)
-    floor = squares * _FLOOR / count + 1e-300
+    floor = (squares / count + level**2) * _FLOOR + 1e-300
     back = np.linalg.solve(own, np.swapaxes(across, -1, -2))
     differ = products[..., n_columns:] - (products[..., None, :n_columns] @ back)[..., 0, :]
     shaped = gram[..., n_columns:, n_columns:] - across @ back
@@ -80,7 +82,8 @@ def projected(volts: Array, columns: Array) -> tuple[Array, Array]:
     for first in range(0, len(rows), n_rows):
         block = rows[first : first + n_rows]
         np.matmul(block, columns, out=products[first : first + n_rows])
-        np.vecdot(block, block, out=squares[first : first + n_rows])
+        with np.errstate(over="ignore", invalid="ignore"):  # told below
+            np.vecdot(block, block, out=squares[first : first + n_rows])
     if not np.isfinite(squares).all():
         refuse_gaps(volts)
     return products.reshape(*volts.shape[:-1], -1), squares.reshape(volts.shape[:-1])
@@ -97,7 +100,7 @@ def tones_of(moments: Moments, basis: Basis) -> NDArray[np.complex128]:
     return halved / (2 * basis.harmonics.coefficients)
 
 
-def doubts_of(moments: Moments, contrasts: Contrasts, basis: Basis, fit: Fit) -> NDArray[np.uint8]:
+def doubts_of(moments: Moments, contrasts: Contrasts, fit: Fit) -> NDArray[np.uint8]:
     """Flag records whose halves differ: in level or size (not settled), or in phase (wrong frequency)."""
     flags = np.zeros(fit.a.shape, dtype=np.uint8)
     if contrasts.products.shape[-1] == 0:
@@ -113,8 +116,6 @@ def doubts_of(moments: Moments, contrasts: Contrasts, basis: Basis, fit: Fit) ->
     along = turned.real**2 / contrasts.gram[..., 1]
     across = turned.imag**2 / contrasts.gram[..., 2]
     seen = _SEEN * moments.squares
-    if basis.harmonics.truncated and basis.timing.samples_per_period is None:
-        seen = seen + _ALIASED * fit.b**2 * moments.n_samples
     moved = level + along
     wrong = (across > _SURELY_ONE * fit.variance) & (across > seen) & (across > moved)
     unsettled = (moved > _SURELY * fit.variance) & (moved > seen) & ~wrong

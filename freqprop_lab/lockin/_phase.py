@@ -42,6 +42,11 @@ def _rates(orders: tuple[int, ...]) -> tuple[Complex, Complex]:
     return rate, np.stack([np.ones(len(rate)), rate, rate**2], axis=1)
 
 
+def fine_grid() -> Array:
+    """Return the delays over which a likelihood is integrated, periods."""
+    return np.arange(_FINE) / _FINE
+
+
 def turned_back(orders: Orders, delays: Array) -> Complex:
     """Return exp(-2 pi i k d), (..., harmonic)."""
     turned: Complex = np.exp(-2j * np.pi * delays[..., None] * orders)
@@ -86,17 +91,21 @@ def best_delay(w: Complex, orders: Orders, weights: Array | None, grid: Array, o
     return np.asarray(delay % 1.0)
 
 
-def sign_confidence(c: Array, at_best: Array, unit: Array, w: Complex, orders: Orders) -> Array:
+def sign_confidence(
+    c: Array, at_best: Array, unit: Array, w: Complex, orders: Orders, evened: Array | float = 1.0
+) -> Array:
     """Return the probability that the sign of b is right where each channel has a delay of its own, (..., channel).
 
     c: correlations on a grid, (..., channel, delay). at_best: c where it is largest in size. unit: standard deviation
     of c. The likelihood is integrated over all delays and amplitudes of either sign, all of them as likely before.
+    evened: what a correlation at each delay of the fine grid is to be multiplied by, so that all have this unit.
     """
     other = np.maximum(np.where(at_best < 0, c.max(axis=-1), -c.min(axis=-1)), 0.0)
     unclear = at_best**2 - other**2 < (2 * _CLEAR) * unit**2
     confidence = np.ones(at_best.shape)
     if unclear.any():
-        z = correlations(w[unclear], orders, _FINE)[1] / unit[unclear][:, None]
+        even = np.broadcast_to(evened, (*unclear.shape, _FINE))[unclear]
+        z = correlations(w[unclear], orders, _FINE)[1] * even / unit[unclear][:, None]
         confidence[unclear] = _share_of_sign(z, np.sign(at_best)[unclear])
     return confidence
 
@@ -109,13 +118,15 @@ def _share_of_sign(z: Array, sign: Array) -> Array:
     return np.asarray(right / (right + wrong))
 
 
-def shared_confidence(w: Complex, orders: Orders, at_best: Array, unit: Array) -> tuple[Array, Array]:
+def shared_confidence(
+    w: Complex, orders: Orders, at_best: Array, unit: Array, evened: Array | float = 1.0
+) -> tuple[Array, Array]:
     """Return how sure each channel's sign is where all share one delay, and how sure the delay's mode is.
 
     w: (..., channel, harmonic). at_best, unit: (..., channel). Two arrays, (..., channel) and (..., 1): the first
     includes the noise of a weak channel, the second only asks whether all signs may be turned over together.
     """
-    z = correlations(w, orders, _FINE)[1] / unit[..., None]
+    z = correlations(w, orders, _FINE)[1] * evened / unit[..., None]
     log = (z**2).sum(axis=-2) / 2
     weight = np.exp(log - log.max(axis=-1, keepdims=True))
     weight = (weight / weight.sum(axis=-1, keepdims=True))[..., None, :]

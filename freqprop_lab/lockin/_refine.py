@@ -26,6 +26,7 @@ _LARGEST_STEP = 0.02  # periods
 _FARTHEST = 0.1  # periods from where the search put it
 _STEPS_A_SAMPLE = 10  # places between two samples where a jump is looked for
 _SAMPLES_AROUND = 1.2
+_MOST_RECENTRED = 12  # where harmonics that are not fitted have put the search some samples off
 _ALIKE = 1e-9  # relative: delays with misfits this near are one to the record
 _LARGEST_BEND = 0.5  # c / b
 SLOPE = 2  # where the slope's column stands
@@ -196,16 +197,22 @@ def _among_jumps(columns: Exact, phase: Phase, search: Search, known: Array) -> 
     spacing = 1 / (_STEPS_A_SAMPLE * _points_a_period(columns))
     n_around = round(_SAMPLES_AROUND * _STEPS_A_SAMPLE)
     shape = columns.floor.shape
-    misfit = np.full(shape, np.inf)
-    first = last = np.broadcast_to(search.cycles, shape)
-    for offset in np.arange(-n_around, n_around + 1) * spacing:
-        there = np.broadcast_to(search.cycles + offset, shape)
-        lost = _estimate(columns, known + there, None, phase, slope=False).variance
-        if phase.delay is Delay.SHARED:
-            lost = np.broadcast_to(lost.sum(axis=-1, keepdims=True), shape)
-        better, alike = lost < misfit * (1 - _ALIKE), np.abs(lost - misfit) <= misfit * _ALIKE
-        misfit = np.where(better, lost, misfit)
-        first, last = np.where(better, there, first), np.where(better | alike, there, last)
+    centre = np.broadcast_to(search.cycles, shape)
+    for _ in range(_MOST_RECENTRED):
+        misfit = np.full(shape, np.inf)
+        first = last = centre
+        for offset in np.arange(-n_around, n_around + 1) * spacing:
+            there = centre + offset
+            lost = _estimate(columns, known + there, None, phase, slope=False).variance
+            if phase.delay is Delay.SHARED:
+                lost = np.broadcast_to(lost.sum(axis=-1, keepdims=True), shape)
+            better, alike = lost < misfit * (1 - _ALIKE), np.abs(lost - misfit) <= misfit * _ALIKE
+            misfit = np.where(better, lost, misfit)
+            first, last = np.where(better, there, first), np.where(better | alike, there, last)
+        at_the_edge = np.abs((first + last) / 2 - centre) > (n_around - _STEPS_A_SAMPLE / 2) * spacing
+        if not at_the_edge.any():
+            break
+        centre = np.where(at_the_edge, (first + last) / 2, centre)
     # All delays from first to last let the same samples see the same side of each jump.
     delay = (first + last) / 2
     width = 1 / _points_a_period(columns)

@@ -89,10 +89,12 @@ def relaxation_time(response: Response, waveform: Waveform, frequency: float, *,
         return np.asarray(late / (orders[0] * omega))
     if len(orders) < 2 or response.tones.shape[-1] < 2:
         raise ValueError(f"waveform {waveform.name} has one tone; with an unknown delay two are needed, as in two-tone")
-    ratio = np.abs(first) ** 2 / np.abs(response.tones[..., 1]) ** 2
+    second = np.abs(response.tones[..., 1]) ** 2
+    ratio = np.abs(first) ** 2 / np.where(second == 0, np.nan, second)
     low, high = (orders[:2] * omega) ** 2
     # ratio = (1 + high tau^2) / (1 + low tau^2)
-    square = (ratio - 1) / (high - low * ratio)
+    slack = high - low * ratio
+    square = (ratio - 1) / np.where(slack > 0, slack, np.nan)
     return np.asarray(np.sqrt(np.where(square >= 0, square, np.nan)))
 
 

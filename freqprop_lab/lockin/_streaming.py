@@ -28,7 +28,8 @@ class LockIn:
 
     Only the moments of the stream are kept: its products with the constant and the harmonics, and its square. So the
     answer is that of `demodulate` on all samples at once for a band-limited waveform; of another one the harmonics that
-    carry 99.8 % of its variance are used, which costs the rest of its signal, and is exact over whole periods.
+    carry 99.8 % of its variance are used. That costs the rest of its signal, and b is off by what the sampling folds
+    onto them: 0.8 % for |sin| at 20 samples a period, 0.03 % at 100.
     """
 
     def __init__(

@@ -13,6 +13,7 @@ from freqprop_lab.waveform._waveform import Array, Phases, Waveform
 
 _TURN = 2 * np.pi
 _FEWEST_VALUES = 3
+_NO_HARMONIC = 1e-14  # of the largest value: below it a coefficient is rounding
 _OVERSAMPLED = 64  # points between two values of a Sampled among which its extremes are looked for
 
 
@@ -274,6 +275,11 @@ class Sampled(Waveform):
         if np.ptp(taken) == 0:
             raise ValueError(f"Sampled: all values are {taken[0]:g}; a constant carries no error signal")
         object.__setattr__(self, "values", tuple(taken.tolist()))
+        if np.abs(self._taken).max() < _NO_HARMONIC * np.abs(taken).max():
+            raise ValueError(
+                f"Sampled: {taken.size} values that only alternate hold no harmonic that they determine; give more "
+                "values a period"
+            )
 
     @cached_property
     def _spectrum(self) -> NDArray[np.complex128]:

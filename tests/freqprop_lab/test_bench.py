@@ -24,7 +24,7 @@ from freqprop_lab.instruments import (
 )
 from freqprop_lab.network import Network, Port, square_grid
 from freqprop_lab.values import Drive, Nudge, NudgeKind, Record, Scales, Timing
-from freqprop_lab.waveform import RectifiedSine, Sine
+from freqprop_lab.waveform import RectifiedSine, Sine, TwoTone
 
 
 class Scripted:
@@ -386,7 +386,8 @@ def test_an_unsynchronised_bench_refuses_a_waveform_that_hides_its_sign(bench_of
     free = bench_of(unsynchronised=True)
     assert not free.synchronised
     free.refuse_waveform(RectifiedSine())
-    with pytest.raises(ValueError, match="Choose abs-sine, or synchronise"):
+    free.refuse_waveform(TwoTone())
+    with pytest.raises(ValueError, match="Choose two-tone or abs-sine, or synchronise"):
         free.refuse_waveform(Sine())
 
 
@@ -424,3 +425,100 @@ def test_the_lock_in_of_a_measurement_is_the_closed_form(bench_of, seed, nodes, 
     phase = np.arange(record.volts.shape[1]) / sampling.samples_per_period
     f = waveform.at(phase + sampling.frequency * record.skews[:, None])
     assert record.volts == pytest.approx(closed.a[:, None] + closed.b[:, None] * f, abs=1e-9 * np.abs(closed.a).max())
+
+
+FREE = """\
+network: {kind: barabasi-albert, nodes: 14, edges: 28, inputs: 3, outputs: 2}
+"""
+
+
+def strong_drives(waveform):
+    return [Drive(np.zeros(3), Nudge(amplitudes, waveform)) for amplitudes in 2 * np.eye(2)]
+
+
+@pytest.fixture
+def free_and_tied(bench_of):
+    """The same network on a free-running meter and on a synchronised one."""
+
+    def both(extra="", **meter):
+        described = ", ".join(f"{key}: {value}" for key, value in meter.items())
+        text = f"{FREE}{extra}meter: {{synchronised: false, {described}}}\n"
+        benches = bench_of(text, seed=3), bench_of(f"{FREE}", seed=3)
+        conductances = np.random.default_rng(1).uniform(0.1, 1, 28)
+        for bench in benches:
+            bench.program(conductances)
+        return benches
+
+    return both
+
+
+@pytest.mark.parametrize("delays", ["each", "common"])
+@pytest.mark.parametrize("waveform", [TwoTone(), RectifiedSine(), RectifiedSine(centred=True)], ids=lambda w: w.name)
+def test_an_unsynchronised_bench_reads_what_a_synchronised_one_reads(free_and_tied, delays, waveform):
+    free, tied = free_and_tied(delays=delays)
+    drive = Drive(np.array([1.0, -0.5, 2.0]), Nudge(np.array([0.3, -0.2]), waveform))
+    found, known = free.respond(drive), tied.respond(drive)
+    assert not free.synchronised
+    assert found.a == pytest.approx(known.a, abs=1e-9)
+    assert found.b == pytest.approx(known.b, abs=1e-9)
+    assert found.delay is not None
+    spread = np.ptp(found.delay[np.abs(known.b) > 1e-6])
+    assert (spread < 1e-12) if delays == "common" else (spread > 1e-5)
+
+
+@pytest.mark.parametrize("delays", ["each", "common"])
+@pytest.mark.parametrize("skew", ["0 s", "3 us"])
+@pytest.mark.parametrize("waveform", [TwoTone(), RectifiedSine()], ids=lambda w: w.name)
+def test_learned_delays_make_a_free_running_bench_read_as_a_synchronised_one(free_and_tied, delays, skew, waveform):
+    free, tied = free_and_tied(delays=delays, skew=skew)
+    found = free.respond(strong_drives(waveform)[0])
+    learned = free.learn_delays(strong_drives(waveform))
+    assert free.delays == pytest.approx(learned)
+    moves = np.abs(tied.respond(strong_drives(waveform)[0]).b) > 1e-3
+    period = 1 / free.sampling.frequency
+    apart = (found.delay - learned)[moves] / period
+    assert (apart + 0.5) % 1 - 0.5 == pytest.approx(np.zeros(moves.sum()), abs=1e-9)
+    drive = Drive(np.array([1.0, -0.5, 2.0]), Nudge(np.array([3e-4, -2e-4]), waveform))
+    after, known = free.respond(drive), tied.respond(drive)
+    assert after.delay is None
+    assert after.b == pytest.approx(known.b, abs=1e-10)
+    assert after.a == pytest.approx(known.a, abs=1e-10)
+
+
+@pytest.mark.parametrize("delays", ["each", "common"])
+def test_delays_that_the_nudge_is_too_weak_for_are_not_learned(free_and_tied, delays):
+    free, _ = free_and_tied(delays=delays, noise="0.5 V")
+    weak = [Drive(np.zeros(3), Nudge(np.full(2, 1e-3), TwoTone()))]
+    with pytest.raises(LimitError, match=r"delay of n.* can't be learned: the nudge there is too weak for its sign"):
+        free.learn_delays(weak)
+    assert free.delays is None
+
+
+def test_delays_are_learned_from_nudges_of_a_free_running_bench_only(free_and_tied):
+    free, tied = free_and_tied(delays="each")
+    with pytest.raises(ValueError, match="is synchronised: its delays are known"):
+        tied.learn_delays(strong_drives(TwoTone()))
+    with pytest.raises(ValueError, match="a drive without nudge tells nothing of delays"):
+        free.learn_delays([Drive(np.zeros(3))])
+    with pytest.raises(ValueError, match="Proposition 1"):
+        free.learn_delays(strong_drives(Sine()))
+
+
+def test_the_lock_in_section_of_a_bench_file_reaches_the_fit(free_and_tied, monkeypatch):
+    # 20 periods of 1 kHz, 20 ms, so a hum of 230 Hz stands 4.6 cycles from DC and 15 from the nudge.
+    sampling = "sampling: {frequency: 1 kHz, periods: 20, samples_per_period: 20}\n"
+    drive = Drive(np.array([1.0, -0.5, 2.0]), Nudge(np.array([0.3, -0.2]), TwoTone()))
+    plain, known = free_and_tied(sampling, delays="each")
+    fitted, _ = free_and_tied(f"{sampling}lockin: {{hum: 230 Hz, hum_harmonics: 1}}\n", delays="each")
+    for bench, off in ((plain, 1e-3), (fitted, 0.0)):
+        measure = bench.measure
+
+        def with_hum(*arguments, measure=measure):
+            record = measure(*arguments)
+            record.volts[...] += 0.5 * np.cos(2 * np.pi * 230.7 * np.arange(400) / 20_000 + 1)
+            return record
+
+        monkeypatch.setattr(bench, "measure", with_hum)
+        moves = np.abs(known.respond(drive).b) > 1e-3
+        worst = np.abs(bench.respond(drive).b - known.respond(drive).b)[moves].max()
+        assert (worst > off) if off else (worst < 1e-6)

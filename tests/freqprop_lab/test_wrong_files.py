@@ -108,7 +108,7 @@ NAMES = [
     experiment(
         "unknown waveform",
         XOR + "nudge:\n  gamma: 1\n  waveform: sinus\n",
-        'e.yaml, line 4: field "nudge.waveform" is "sinus"; allowed: sine, abs-sine. Did you mean "sine"?',
+        'e.yaml, line 4: field "nudge.waveform" is "sinus"; allowed: sine, two-tone, abs-sine, centred-abs-sine,',
     ),
     bench(
         "unknown bench kind",
@@ -270,7 +270,7 @@ MEANINGS = [
         "sine, unsynchronised",
         XOR + "nudge:\n  unsynchronised: true\n  waveform: sine\n",
         'e.yaml, line 4: field "nudge.waveform": a sine can\'t be read unsynchronised:',
-        "Choose abs-sine",
+        "Choose two-tone or abs-sine",
     ),
     experiment(
         "cross-entropy with class means",

@@ -38,6 +38,9 @@ class Pulse(Waveform):
     def at(self, phase):
         return np.where(np.mod(phase, 1.0) < 0.3, 1.0, -1.0)
 
+    def slope(self, phase):
+        return np.zeros(np.shape(phase))
+
     def harmonics(self, count):
         k = np.arange(1, count + 1)
         return (1 - np.exp(-0.6j * np.pi * k)) / (1j * np.pi * k)
@@ -50,6 +53,9 @@ class Triangle(Waveform):
 
     def at(self, phase):
         return 1 - 4 * np.abs(np.mod(np.asarray(phase) + 0.25, 1.0) - 0.5)
+
+    def slope(self, phase):
+        return np.where(np.mod(np.asarray(phase) + 0.25, 1.0) < 0.5, 4.0, -4.0)
 
     def harmonics(self, count):
         k = np.arange(1, count + 1)
