@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import lockin
+import _lockin_claims as claims
 import matplotlib as mpl
 import numpy as np
+from _lockin_iris import iris_signs, wrong_by_strength
 from matplotlib.figure import Figure
 
 from freqprop_lab.waveform import RectifiedSine, Sine, TwoTone, Waveform
@@ -86,8 +87,8 @@ def bound(n_records: int) -> None:
     snrs = (0.5, 1.0, 3.0, 10.0, 30.0)
     with _page("bound", 6.4, 3.6) as figure:
         axes = figure.subplots()
-        for f in (lockin.TWO_TONE, lockin.CENTRED):
-            told = [lockin.error_over_bound(f, snr, n_records, lockin.SEED) for snr in snrs]
+        for f in (claims.TWO_TONE, claims.CENTRED):
+            told = [claims.error_over_bound(f, snr, n_records, claims.SEED) for snr in snrs]
             colour, marker, label = _LOOKS[f.name]
             axes.plot(
                 snrs, [each["free"] for each in told], color=colour, marker=marker, label=f"{label}, delay unknown"
@@ -108,12 +109,12 @@ def wrong_signs(n_records: int) -> None:
     """Draw the share of wrong signs by SNR and waveform."""
     with _page("wrong-signs", 6.4, 3.8) as figure:
         axes = figure.subplots()
-        for name, shares in lockin.wrong_signs_by_snr(n_records).items():
+        for name, shares in claims.wrong_signs_by_snr(n_records).items():
             colour, marker, label = _LOOKS[name]
-            seen = [(snr, share) for snr, share in zip(lockin.SNRS, shares, strict=True) if share > 0]
+            seen = [(snr, share) for snr, share in zip(claims.SNRS, shares, strict=True) if share > 0]
             axes.plot(*zip(*seen, strict=True), color=colour, marker=marker, label=label)
         shared = [
-            lockin.share_of_wrong_signs(lockin.TWO_TONE, snr, n_records // 4, lockin.SEED + 3, n_sharing=16)
+            claims.share_of_wrong_signs(claims.TWO_TONE, snr, n_records // 4, claims.SEED + 3, n_sharing=16)
             for snr in (0.05, 0.1, 0.15)
         ]
         colour = _LOOKS["two-tone"][0]
@@ -122,7 +123,7 @@ def wrong_signs(n_records: int) -> None:
         axes.axhline(0.5, color="black", linewidth=1)
         axes.set(xscale="log", yscale="log", xlabel="SNR = |b| / noise of a sample", ylabel="share of wrong signs")
         axes.set(ylim=(2e-4, 0.7), xlim=(0.045, 1.1), title="1000 samples, delay unknown")
-        ticks = (0.05, *lockin.SNRS[:-1])
+        ticks = (0.05, *claims.SNRS[:-1])
         axes.set_xticks(ticks, [f"{snr:g}" for snr in ticks])
         axes.minorticks_off()
         axes.legend(fontsize=9)
@@ -133,8 +134,8 @@ def reliability(n_wanted: int) -> None:
     with _page("reliability", 4.6, 4.2) as figure:
         axes = figure.subplots()
         axes.plot((0.5, 1), (0.5, 1), color="black", linewidth=1, label="as it should be")
-        for f in (lockin.TWO_TONE, lockin.PRINTED):
-            told = np.array(lockin.reliability(f, n_wanted, lockin.SEED + 4))
+        for f in (claims.TWO_TONE, claims.PRINTED):
+            told = np.array(claims.reliability(f, n_wanted, claims.SEED + 4))
             colour, marker, label = _LOOKS[f.name]
             spread = 2 * np.sqrt(told[:, 1] * (1 - told[:, 1]) / told[:, 2])
             axes.errorbar(told[:, 0], told[:, 1], spread, color=colour, marker=marker, label=label)
@@ -147,7 +148,7 @@ def iris(n_examples: int) -> None:
     with _page("iris-signs", 6.4, 3.6) as figure:
         axes = figure.subplots()
         for name in ("abs-sine", "two-tone"):
-            told = lockin.wrong_by_strength(lockin.iris_signs(name, n_examples))
+            told = wrong_by_strength(iris_signs(name, n_examples))
             colour, marker, label = _LOOKS[name]
             z, wrong, n = np.array(told).T
             spread: Any = 2 * np.sqrt(wrong * (1 - wrong) / n)

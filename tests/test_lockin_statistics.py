@@ -17,7 +17,7 @@ from freqprop_lab.values import Drive, Nudge
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
-import lockin as claims
+import _lockin_claims as claims
 
 SEED = 7
 
