@@ -15,20 +15,25 @@ from freqprop_lab.values import Array, Flag, Response
 from freqprop_lab.waveform import RectifiedSine, Waveform
 
 _SURELY = 23.9  # chi^2 of one degree of freedom that chance exceeds once in a million
+_SURELY_TWO = 27.6  # of two
 _SEEN = 1e-9  # of the level: what the halves differ by less than this is rounding
 _FEWEST_IN_A_PERIOD = 5
 _FEWEST_TO_HALVE = 8
 
 
 def read_projection(given: Given) -> Response:
-    """Project on f, known at every sample: b = sum v (f - <f>) / sum (f - <f>)^2, of which eq. 3.4 is the sine's."""
+    """Project on f, known at every sample: b = sum v (f - <f>) / sum (f - <f>)^2, of which eq. 3.4 is the sine's.
+
+    Where all channels are in phase, halves of a record that differ are flagged as not settled.
+    """
     timing = _whole(given)
-    n_samples = timing.n_samples
+    n_samples, differ = timing.n_samples, None
     if given.known is None:
-        f, columns, power, f_mean, f_square = _template(given.waveform, timing)
+        f, columns, power, f_mean, f_square, halves = _template(given.waveform, timing)
         products, squares = projected(given.volts, columns)
         level, b = products[..., 0] / n_samples, products[..., 1] / power
         left = squares - n_samples * level**2 - power * b**2
+        differ = (products[..., 2:] ** 2 / halves).sum(axis=-1)
     else:
         f = given.waveform.at(timing.phases + (given.known * given.frequency)[:, None])
         f_mean, f_square = f.mean(axis=-1), (f**2).sum(axis=-1)
@@ -52,17 +57,32 @@ def read_projection(given: Given) -> Response:
     covariance[..., 0, 1] = covariance[..., 1, 0] = -variance * f_mean / power
     stderr = np.sqrt(covariance[..., 1, 1])
     confidence = ndtr(np.divide(np.abs(b), stderr, out=np.zeros_like(b), where=stderr > 0))
-    return Response(a, b, covariance, np.sqrt(variance), sign_confidence=confidence)
+    flags = None
+    if differ is not None:
+        unsettled = (differ > _SURELY_TWO * variance) & (differ > _SEEN**2 * squares)
+        flags = unsettled * np.uint8(Flag.NOT_SETTLED)
+    return Response(a, b, covariance, np.sqrt(variance), sign_confidence=confidence, flags=flags)
 
 
 @lru_cache(maxsize=32)
-def _template(waveform: Waveform, timing: Timing) -> tuple[Array, Array, float, float, float]:
-    """Return f at the samples, the columns 1 and f less its mean, the latter's sum of squares, f's mean and its own."""
+def _template(waveform: Waveform, timing: Timing) -> tuple[Array, Array, float, float, float, Array]:
+    """Return f at the samples; the columns 1, f less its mean, and both with the first half turned over; their squares.
+
+    f, columns, sum of (f - <f>)^2, <f>, sum of f^2, and the squares of the columns that tell the halves apart.
+    """
     f = waveform.at(timing.phases)
     centred = f - f.mean()
     power = float(centred @ centred)
     _refuse_constant(waveform, power, timing.n_samples)
-    return f, np.stack([np.ones(len(f)), centred], axis=1), power, float(f.mean()), float(f @ f)
+    columns = np.stack([np.ones(len(f)), centred], axis=1)
+    half = int(timing.n_periods / 2) / timing.n_periods * len(f)  # whole periods, or nothing
+    place = np.arange(len(f)) + 0.5
+    sign = np.where(place > len(f) - half, 1.0, np.where(place < half, -1.0, 0.0))
+    halves = columns * sign[:, None]
+    halves = halves - columns @ np.linalg.solve(columns.T @ columns, columns.T @ halves)
+    squares = np.maximum((halves**2).sum(axis=0), 1e-300)
+    stacked = np.ascontiguousarray(np.concatenate([columns, halves], axis=1))
+    return f, stacked, power, float(f.mean()), float(f @ f), squares
 
 
 def read_kink(given: Given) -> Response:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from records import FREQUENCY, read, record, turned
 
+from freqprop_lab.lockin import demodulate
 from freqprop_lab.values import Flag
 from freqprop_lab.waveform import Pulse, RectifiedSine, Sawtooth, Sine, TwoTone
 
@@ -326,3 +327,14 @@ def test_a_small_signal_on_a_large_level_keeps_its_digits(waveform, n_periods, h
     assert turned(
         0 if response.delay is None else response.delay * FREQUENCY, 0 if response.delay is None else 0.3
     ) == approx(0, abs=1e-5)
+
+
+def test_a_projection_flags_halves_that_differ_and_nothing_else():
+    n_samples, rng = 1000, np.random.default_rng(12)
+    f = Sine().at(np.arange(n_samples) / 100)
+    clean = 1.0 + 0.5 * f + 0.1 * rng.standard_normal((500, n_samples))
+    tail = np.exp(-np.arange(n_samples) / 200)
+    growing = np.where(np.arange(n_samples) < n_samples // 2, 0.4, 0.6)
+    for volts, flagged in ((clean, 0), (clean + tail, 500), (clean + (growing - 0.5) * f, 500)):
+        found = demodulate(volts, 48e3, Sine(), 480.0, synchronised=True, method="projection")
+        assert found.flagged(Flag.NOT_SETTLED).sum() == flagged
