@@ -651,6 +651,7 @@ def test_a_server_that_goes_away_is_told_and_nothing_hangs():
         opened.source.close()
         opened.meter.close()
         assert time.monotonic() - begun < 3.0
+        server.stop()  # it is on its way out in a thread of its own; only then has it forgotten its tasks
 
 
 def test_a_card_that_somebody_else_holds_is_named(roles, server):
