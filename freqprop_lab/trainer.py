@@ -158,8 +158,7 @@ class Trainer:
         self._raised = 0
         while True:
             response = self._respond(measurement)
-            if response.flags is not None:
-                self._raised |= int(np.bitwise_or.reduce(response.flags))
+            self._raised |= _raised(response)
             try:
                 measurement = process.send(response)
             except StopIteration as finished:
@@ -322,6 +321,18 @@ class Trainer:
         pace = (now - began) / (state.steps - first) if state.steps > first else None
         error = _mean(state.errors)
         tell(Progress(state.epoch, self.settings.epochs, state.steps, error, self._accuracy, pace and pace * left))
+
+
+def _raised(response: Response) -> int:
+    """Return the flags of a whole record: any channel's, but ambiguous signs only where most channels have them.
+
+    b is zero at a node that its source holds, and so is not its sign's fault; a few weak nodes do no harm either.
+    """
+    if response.flags is None:
+        return 0
+    flags = int(np.bitwise_or.reduce(response.flags))
+    most = response.flagged(Flag.SIGN_AMBIGUOUS).mean() > 0.5
+    return flags if most else flags & ~int(Flag.SIGN_AMBIGUOUS)
 
 
 def flag_name(flag: Flag) -> str:

@@ -130,9 +130,18 @@ class Bench:
         return self.scales.amperes if "A" in driven else self.scales.volts
 
     def refuse_waveform(self, waveform: Waveform) -> None:
-        """Raise ValueError where the meters aren't synchronised and the waveform can't be read without."""
+        """Raise ValueError where the lock-in could not read a record of the bench nudged with this waveform.
+
+        That is where the meters aren't synchronised and the waveform hides its sign, where the sampling is too coarse
+        for it, or where hum or drift can't be told from it.
+        """
         if not self.synchronised:
             refuse_unidentifiable(waveform)
+        n_samples = self.sampling.periods * self.sampling.samples_per_period
+        nothing = np.zeros(len(self.network.nodes))
+        rate = self.sampling.frequency * self.sampling.samples_per_period
+        silence = Record(np.zeros((len(nothing), n_samples)), rate, nothing, nothing, nothing)
+        self._demodulated(silence, waveform, None)
 
     def unread_branches(self) -> list[str]:
         """Name the tunable branches with an end that no channel reads: they can't be updated."""

@@ -173,10 +173,7 @@ def prepare(experiment: ExperimentSettings, bench: Bench) -> Job:
     _agree_on_ports(experiment, bench, task)
     named = model.nudge.waveform
     waveform = default_waveform(synchronised=bench.synchronised) if named is None else WAVEFORMS[named]
-    try:
-        bench.refuse_waveform(waveform)
-    except ValueError as error:
-        raise FileError(path, f'"nudge.waveform": {error}', experiment.document.line(("nudge", "waveform"))) from None
+    _refuse_unreadable(experiment, bench, waveform)
     rule = _rule(experiment, bench, waveform)
     if not rule.needs <= bench.nudges:
         able = ", ".join(sorted(kind.value for kind in bench.nudges))
@@ -193,6 +190,20 @@ def prepare(experiment: ExperimentSettings, bench: Bench) -> Job:
     lowest, highest = _bounds(experiment, bench)
     highest = _within_ratings(bench, task.levels * bench.level_scale, lowest, highest)
     return Job(experiment, bench, task, rule, waveform, lowest, highest, streams)
+
+
+def _refuse_unreadable(experiment: ExperimentSettings, bench: Bench, waveform: Waveform) -> None:
+    """Refuse a nudge that the lock-in could not read on this bench, in the file where that is to be mended."""
+    try:
+        bench.refuse_waveform(waveform)
+    except ValueError as error:
+        settings, message = bench.settings, str(error)
+        for section, starts in (("lockin", "hum"), ("sampling", "frequency"), ("sampling", "volts")):
+            if settings is not None and message.startswith(starts):
+                where = settings.document.line((section,))
+                raise FileError(settings.document.path, f'section "{section}": {message}', where) from None
+        where = experiment.document.line(("nudge", "waveform"))
+        raise FileError(experiment.document.path, f'"nudge.waveform": {message}', where) from None
 
 
 def _within_ratings(bench: Bench, levels: Array, lowest: Array, highest: Array) -> Array:

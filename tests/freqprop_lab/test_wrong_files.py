@@ -642,6 +642,17 @@ YAML = [
     experiment(
         "merge key", XOR + "rule:\n  <<: {alpha: 1}\n", "e.yaml, line 3: the merge key << is not allowed; write"
     ),
+    bench(
+        "hum in too short a record",
+        CSV_BENCH + "lockin: {hum: 50 Hz}\nsampling: {frequency: 1 kHz, periods: 5}\n",
+        'b.yaml, line 6: section "lockin": hum: harmonic 1 of 50 Hz can\'t be told from the DC part in a record of ',
+        "take at least 0.02 s, or leave hum out",
+    ),
+    bench(
+        "a record too short for a drift",
+        CSV_BENCH + "lockin: {drift: 3}\nsampling: {samples_per_period: 5, periods: 1}\n",
+        'b.yaml, line 7: section "sampling": volts: 5 samples a channel; the model has 6 columns',
+    ),
     experiment("5 MB", XOR + "# filler\n" * 560_000, "e.yaml: has 5040038 bytes; at most 128000 are read."),
     experiment("deep brackets", "task: " + "[" * 100_000, "e.yaml: is nested more than 30 levels deep."),
     experiment(
