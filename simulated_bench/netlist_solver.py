@@ -327,7 +327,7 @@ class _Tableau:
 
     def _junction_capacitance(self, w: Array) -> Array:
         """Return depletion and diffusion capacitance of each junction, F. Source: ngspice's dioload.c, at 27 C."""
-        slope = _JUNCTION.slope(self._theta(0.0), w)
+        slope = _JUNCTION.slope(self._theta(self._netlist.gmin), w)  # ngspice's transit charge takes gmin in too
         farads = []
         for diode, volts, siemens in zip(self.diodes, w.tolist(), slope.tolist(), strict=True):
             model = diode.model

@@ -75,7 +75,7 @@ Tell = Callable[[Note], None]
 
 
 class Card:
-    """An element line in the scope of its subcircuit; node: how its nodes are called outside; prefix: before its name."""
+    """An element line in the scope of its subcircuit. node: how its nodes are called outside; prefix: of its name."""
 
     def __init__(self, line: Line, scope: Scope, prefix: str, node: Callable[[str, int], str], tell: Tell) -> None:
         self.line, self._scope, self._tell = line, scope, tell
