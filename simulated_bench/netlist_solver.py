@@ -46,6 +46,7 @@ _SETTLED = 1e-10  # of the largest voltage: how far a refinement may still move 
 _NOTHING = 1e-100
 _NEAR = 1e-6  # n Vt: where limited Newton hands over to the refinement
 _SUBSTEPS = 12  # times the sources' step is halved
+_STEEPEST = 79.0  # n Vt
 _BREAKDOWN_MARGIN = 40  # n Vt before breakdown, where its current is e^-40 of that at it
 _JUNCTION = ELEMENTS["junction"]
 
@@ -150,7 +151,7 @@ class _Tableau:
         if w is None:
             w = self._by_sources()
         x = self._refined(critical if w is None else w)
-        self._refuse_breakdown(x[self._w()])
+        self._refuse_beyond_the_law(x[self._w()])
         return x
 
     def _by_gmin(self, start: Array) -> Array | None:
@@ -245,17 +246,23 @@ class _Tableau:
         residual = float(np.abs(self._left_over(x)[: self.n]).max(initial=0.0))
         return residual, float(np.abs(flows).max(initial=0.0))
 
-    def _refuse_breakdown(self, w: Array) -> None:
-        for diode, volts, nVt in zip(self.diodes, w, self._nVt, strict=True):
+    def _refuse_beyond_the_law(self, w: Array) -> None:
+        """Refuse junctions where the law that was solved is not theirs: in breakdown, or beyond all currents."""
+        for diode, volts, nVt in zip(self.diodes, w.tolist(), self._nVt.tolist(), strict=True):
             model = diode.model
+            stands = f"{diode.name} (line {diode.line}) stands at {volts:.4g} V"
+            if volts > _STEEPEST * nVt:  # where the element goes on along its tangent
+                raise CircuitError(
+                    f"{stands}, {volts / nVt:.3g} n Vt: no current in the world is that large. Put a resistor, or its "
+                    "model's RS, in series with it"
+                )
             if model.breakdown is None:
                 continue
             # ngspice lowers BV until the current there is IBV, by about this much.
             begins = model.breakdown - nVt * math.log1p(model.breakdown_current / model.saturation_current)
             if -volts > begins - _BREAKDOWN_MARGIN * nVt:
                 raise CircuitError(
-                    f"{diode.name} (line {diode.line}) stands at {volts:.4g} V, and its model breaks down at "
-                    f"{-model.breakdown:g} V: that law is not followed here"
+                    f"{stands}, and its model breaks down at {-model.breakdown:g} V: that law is not followed here"
                 )
 
     # --- rows and columns
@@ -467,7 +474,8 @@ def _refuse_loops(netlist: Netlist) -> None:
             continue
         path = _path(edges, source.plus, source.minus)
         if path is not None:
-            named = shown([f"{one.name} (line {one.line})" for one in (*path, source)])
+            looped = sorted((*path, source), key=lambda one: one.line)
+            named = shown([f"{one.name} (line {one.line})" for one in looped])
             raise CircuitError(f"the voltage sources {named} form a loop; put a resistor into it")
         edges.setdefault(source.plus, []).append((source.minus, source))
         edges.setdefault(source.minus, []).append((source.plus, source))

@@ -125,7 +125,7 @@ NAMES = [
     bench(
         "unknown network kind",
         "network:\n  kind: barabasi\n",
-        'b.yaml, line 2: field "network.kind" is "barabasi"; allowed: barabasi-albert, grid, hidden-layer, csv. '
+        'b.yaml, line 2: field "network.kind" is "barabasi"; allowed: barabasi-albert, grid, hidden-layer, csv, spice. '
         'Did you mean "barabasi-albert"?',
     ),
     experiment(

@@ -97,8 +97,8 @@ def agrees(seed: int, folder: Path) -> None:
     difference = np.abs(np.array(list(point.volts.values())) - volts)
     off = np.abs(np.array(list(answer.volts.values())) - phasors)
     print(
-        f"seed {seed}: {len(netlist.nodes)} nodes, {len(netlist.elements)} elements, {hertz:.3g} Hz; of what is allowed, "
-        f".op is off by {(difference / np.maximum(1e-9 * np.abs(volts), 1e-12)).max():.1e}, "
+        f"seed {seed}: {len(netlist.nodes)} nodes, {len(netlist.elements)} elements, {hertz:.3g} Hz; of what is "
+        f"allowed, .op is off by {(difference / np.maximum(1e-9 * np.abs(volts), 1e-12)).max():.1e}, "
         f".ac by {(off / np.maximum(1e-9 * np.abs(phasors), 1e-12)).max():.1e}"
     )
     assert (difference <= np.maximum(1e-9 * np.abs(volts), 1e-12)).all()
