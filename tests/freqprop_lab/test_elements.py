@@ -157,3 +157,15 @@ def test_batches_lead_and_branches_come_last():
 
 def test_only_the_resistor_can_be_learnt():
     assert [kind for kind, element in ELEMENTS.items() if isinstance(element, Trainable)] == ["resistor"]
+
+
+def test_a_junction_far_backwards_leaks_what_ngspice_says():
+    # At -1 V, nVt 30 mV: 3 nVt / e = 33.11 mV, cubed 3.63e-5, which its tail lacks of Is; and 1 pA through gmin.
+    current = ELEMENTS["junction"].current(np.array([[10e-9], [30e-3], [1e-12]]), np.array([-1.0]))
+    assert current == approx(-10e-9 * (1 - (0.09 / np.e) ** 3) - 1e-12, rel=1e-12)
+
+
+def test_a_junction_is_shockleys_ahead():
+    ahead = np.linspace(-0.08, 0.6, 20)
+    theta = np.array([[10e-9], [30e-3], [1e-30]])
+    assert ELEMENTS["junction"].current(theta, ahead) == approx(DIODE.current(TEN_NANOAMPERE, ahead), rel=1e-12)

@@ -148,7 +148,7 @@ def test_an_rc_corner() -> None:
 
 
 def test_an_rc_ladder_turns_by_half_a_period() -> None:
-    """Sedra and Smith, 6th ed., 17.2.2, the phase-shift oscillator: three sections give -1/29 at sqrt(6) / (2 pi R C)."""
+    """Sedra and Smith, 6th ed., 17.2.2, the phase-shift oscillator: three sections give -1/29 at sqrt(6) / 2 pi R C."""
     lines = ["V1 n0 0 DC 3 AC 1"]
     for i in range(3):
         lines += [f"R{i} n{i} n{i + 1} 4.7k", f"C{i} n{i + 1} 0 2.2n"]
