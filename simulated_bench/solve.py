@@ -5,6 +5,7 @@ from __future__ import annotations
 import cmath
 import json
 import math
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +36,7 @@ class _Hertz(click.ParamType[float]):
 @click.option("--ac", "frequency", type=_Hertz(), help="Phasors at this frequency (1kHz) instead of the DC voltages.")
 @click.option("--currents", is_flag=True, help="Also the current of each element, from its first node to its second.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.pass_context
-def solve(ctx: click.Context, netlist: Path, frequency: float | None, *, currents: bool, as_json: bool) -> None:
+def solve(netlist: Path, frequency: float | None, *, currents: bool, as_json: bool) -> None:
     """Work out the SPICE netlist BOARD.cir as ngspice's .op would: node voltages, and Kirchhoff's residual.
 
     Read are R, C, D, V, I, .model D, .subckt and .param, as KiCad, LTspice and ngspice write them, at 27 C. What is
@@ -49,11 +49,13 @@ def solve(ctx: click.Context, netlist: Path, frequency: float | None, *, current
     read = read_netlist(netlist)
     for note in read.notes:
         click.echo(f"note: {netlist}, line {note.line}: {note.text}", err=True)
+    if frequency is not None and not any(getattr(one, "ac", 0) for one in read.elements):
+        click.echo(f"note: {netlist}: no source has an AC magnitude (AC 1), so nothing moves", err=True)
     try:
         solution = operating_point(read) if frequency is None else response(read, frequency)
     except CircuitError as error:
         click.echo(f"freqprop: {netlist}: {error}", err=True)
-        ctx.exit(1)
+        sys.exit(1)  # click's own way out is not heard of by our main
     if as_json:
         click.echo(json.dumps(_object(solution, currents=currents, phasors=frequency is not None)))
     else:

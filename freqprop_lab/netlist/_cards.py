@@ -52,7 +52,10 @@ _HARMLESS = {
     "D": ("ic", "off"),
 }
 _WAVES = ("sin", "sine", "pulse", "exp", "pwl", "sffm", "am", "trnoise", "trrandom")
-_SAME_AT_27 = ("eg", "xti", "tnom", "kf", "af", "iave", "vpk", "irms", "ipk", "mfg", "type", "level", "rth", "bv_max")
+_SAME_AT_27 = (
+    *("eg", "xti", "tnom", "trs", "trs1", "trs2", "tbv1", "tbv2", "tikf", "tlev", "tlevc", "kf", "af", "level"),
+    *("iave", "vpk", "irms", "ipk", "mfg", "type", "rth", "bv_max", "nbv"),
+)
 _MODEL_FIELDS = {
     "is": "saturation_current",
     "js": "saturation_current",
@@ -253,7 +256,7 @@ def diode_model(line: Line, name: str, found: Sequence[str], scope: Scope, tell:
         elif key != "level":
             left_out.append(key)
     if left_out:
-        tell(Note(line.number, f"model {cut(name)}: left out, for at 27 C they say nothing: {', '.join(left_out)}"))
+        tell(Note(line.number, f"model {cut(name)}: left out, for they change nothing here: {', '.join(left_out)}"))
     _check_model(line, name, fields)
     breakdown = fields.pop("breakdown", None)
     return DiodeModel(name, line.number, breakdown=abs(breakdown) if breakdown else None, **fields)

@@ -251,7 +251,7 @@ TOLD = {
     "a model's remarks": (
         [".model d D(IS=1n Iave=200m mfg=OnSemi)", "D1 a 0 d"],
         2,
-        "model d: left out, for at 27 C they say nothing: iave, mfg",
+        "model d: left out, for they change nothing here: iave, mfg",
     ),
     "temperature coefficients": (["R1 a 0 1 tc1=1e-3"], 2, "R1: tc1 is left out"),
     "lines behind .end": (["R1 a 0 1", ".end", "R2 a 0 1"], 3, "what follows .end is not read"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 from scipy.optimize import brentq
 from scipy.special import lambertw
 
+from freqprop_lab.cli import main
 from freqprop_lab.netlist import THERMAL_VOLTAGE, parse_netlist
 from simulated_bench.circuit import CircuitError
 from simulated_bench.netlist_solver import Solution, operating_point, response
@@ -266,16 +268,20 @@ NO_ANSWER = {
 
 
 @pytest.mark.parametrize("name", NO_ANSWER)
-def test_what_has_no_answer_gets_none(name: str, tmp_path: Path) -> None:
+def test_what_has_no_answer_gets_none(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     lines, message = NO_ANSWER[name]
     with pytest.raises(CircuitError, match=message):
         dc(*lines)
     path = tmp_path / "board.cir"
     path.write_text("\n".join(["title", *lines]) + "\n")
-    result = CliRunner().invoke(solve, [str(path), "--json"])
-    assert result.exit_code == 1
-    assert result.stdout == ""
-    assert f"freqprop: {path}: " in result.stderr
+    monkeypatch.setattr(sys, "argv", ["freqprop", "solve", str(path), "--json"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    told = capsys.readouterr()
+    assert (ended.value.code, told.out) == (1, "")
+    assert told.err.splitlines()[-1].startswith(f"freqprop: {path}: ")
 
 
 # --- the command
