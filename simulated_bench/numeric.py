@@ -209,7 +209,7 @@ class NumericKind(BenchKind):
             raise FileError(where.path, "is not the file of a numeric bench", 1)
         if request.unsynchronised:
             model = model.model_copy(update={"meter": model.meter.model_copy(update={"synchronised": False})})
-        drawn = model.network.kind != "csv"
+        drawn = model.network.kind not in ("csv", "spice")
         network = _drawn_network(settings, model, request) if drawn else described_network(settings, model, request)
         _check_names(model, network, where)
         _check_converter(model.as_built(), where)

@@ -60,7 +60,7 @@ def test_the_commands_and_examples_of_a_page_run(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for data in page.parent.glob("*.csv"):  # what the page says to save
+    for data in (*page.parent.glob("*.csv"), *page.parent.glob("*.cir")):  # what the page says to save
         shutil.copy(data, tmp_path)
     for text in blocks(page, "yaml"):  # and the files that it shows by name
         if named := re.match(r"# (\S+\.yaml)\n", text):

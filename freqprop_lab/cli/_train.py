@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from freqprop_lab.cli._arguments import WAVEFORM_NAMES, RunPath, run_argument
+from freqprop_lab.cli._netlist import as_listed, network_changes, tell_of_netlist
 from freqprop_lab.cli._progress import progress_line
 from freqprop_lab.cli._templates import template_text
 
@@ -48,6 +49,10 @@ _quiet = click.option("--quiet", is_flag=True, help="Show no progress; faults, a
 @click.option("--seed", type=click.IntRange(min=0), help="Graph, ports, start, split, order, rounding and noise.")
 @click.option("--nodes", type=click.IntRange(min=2), help="Nodes of a network that the numeric bench builds.")
 @click.option("--edges", type=click.IntRange(min=1), help="Edges of a network that the numeric bench builds.")
+@click.option("--network", type=click.Path(path_type=Path), metavar="BOARD.cir", help="SPICE netlist to train.")
+@click.option("--tunable", multiple=True, metavar="'R*'", help="Which of its resistors are tuned; may be repeated.")
+@click.option("--inputs", metavar="'a; b,c'", help="Nodes or pairs that are driven; else its voltage sources.")
+@click.option("--outputs", metavar="'a; b,c'", help="Nodes or pairs that are read; else what .save v(a) v(b,c) names.")
 @click.option("--alpha", type=click.FloatRange(min=0, min_open=True), help="Learning rate, task units.")
 @click.option("--nudge", type=click.Choice(WAVEFORM_NAMES), help="Waveform of the nudge.")
 @click.option("--unsynchronised", is_flag=True, help="Meters run free: delays are unknown (takes two-tone).")
@@ -65,12 +70,13 @@ def train(
     """
     from freqprop_lab import session  # noqa: PLC0415
 
-    settings = _experiment(experiment, options)
+    settings = _experiment(experiment, options, own_bench=bench is None)
     wishes = session.BenchWishes(options["nodes"], options["edges"])
-    given = {name: value for name, value in options.items() if value not in (None, False)}
+    given = {name: value for name, value in options.items() if value not in (None, False, ())}
     arguments = {name: str(value) for name, value in given.items()} | {"experiment": str(experiment or "iris")}
     with session.load_bench(bench, settings, wishes) as opened:
         if not options["quiet"]:
+            tell_of_netlist(settings, opened)
             _tell_what_is_left_out(opened.unread_branches())
             _tell_of_slowness(settings, opened)
         with progress_line(quiet=options["quiet"]) as tell:
@@ -97,12 +103,14 @@ def resume(run: Path, *, as_json: bool, quiet: bool) -> None:
     _show(result, as_json=as_json, words="resumed")
 
 
-def _experiment(path: Path | None, options: dict[str, Any]) -> ExperimentSettings:
+def _experiment(path: Path | None, options: dict[str, Any], *, own_bench: bool) -> ExperimentSettings:
     from freqprop_lab.config import parse_experiment  # noqa: PLC0415
     from freqprop_lab.session import load_experiment  # noqa: PLC0415
 
     settings = load_experiment(path) if path is not None else parse_experiment(template_text("iris"), Path("iris.yaml"))
-    changes: dict[tuple[str, ...], Any] = {}
+    changes = network_changes(options)
+    if changes and path is None and own_bench:
+        changes |= as_listed(changes["network",])
     for option, where in (
         ("epochs", ("epochs",)),
         ("seed", ("seed",)),

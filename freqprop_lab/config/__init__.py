@@ -22,12 +22,15 @@ from freqprop_lab.config._experiment_file import (
     parse_experiment,
     read_experiment_file,
 )
+from freqprop_lab.config._netlist_file import read_netlist
 from freqprop_lab.config._network_section import (
     BarabasiAlbertSection,
     NetworkSection,
+    SpiceSection,
     build_network,
     parse_network,
     quote_hint,
+    read_board,
     read_branches,
 )
 from freqprop_lab.config._schema import Section, validate
@@ -69,6 +72,7 @@ __all__ = [
     "Seconds",
     "Section",
     "Siemens",
+    "SpiceSection",
     "TargetsSection",
     "Volts",
     "XorTask",
@@ -82,8 +86,10 @@ __all__ = [
     "parse_yaml",
     "quote_hint",
     "read_bench_file",
+    "read_board",
     "read_branches",
     "read_experiment_file",
+    "read_netlist",
     "read_text",
     "read_yaml",
     "validate",

@@ -12,11 +12,13 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, model_validator
 
+from freqprop_lab.config._netlist_file import read_netlist
 from freqprop_lab.config._schema import Section, fault
 from freqprop_lab.config._text import FileError, read_text
 from freqprop_lab.config._units import Amperes, Volts, parse_quantity
 from freqprop_lab.elements import ELEMENTS
 from freqprop_lab.names import cut, nearest
+from freqprop_lab.netlist import NetlistError, Note, port_named, to_network
 from freqprop_lab.network import (
     GROUND,
     Branch,
@@ -25,6 +27,7 @@ from freqprop_lab.network import (
     Port,
     barabasi_albert,
     choose_ports,
+    draw_missing_ports,
     hidden_layer,
     square_grid,
 )
@@ -163,12 +166,36 @@ class CsvSection(_WithPorts):
     file: Annotated[str, Field(min_length=1), AfterValidator(printable)]
 
 
+def _patterns(given: Any) -> Any:
+    listed = [given] if isinstance(given, str) else given
+    if not isinstance(listed, list) or not listed or not all(isinstance(one, str) and one for one in listed):
+        raise ValueError("names of resistors are wanted, such as R*, or a list of them")
+    return listed
+
+
+class SpiceSection(_WithPorts):
+    """A SPICE netlist. tunable: which of its resistors, by patterns such as R*.
+
+    Ports that are not listed are the netlist's own: its voltage sources, and what `.save v(a) v(b,c)` names.
+    """
+
+    kind: Literal["spice"]
+    file: Annotated[str, Field(min_length=1), AfterValidator(printable)]
+    tunable: Annotated[list[str], BeforeValidator(_patterns)]
+
+    @model_validator(mode="after")
+    def _ports_fit(self) -> SpiceSection:
+        for name, ports in (("input", self.inputs), ("output", self.outputs)):
+            _check_pairs(name, ports if isinstance(ports, list) else [])
+        return self
+
+
 NetworkSection = Annotated[
-    BarabasiAlbertSection | GridSection | HiddenLayerSection | CsvSection, Field(discriminator="kind")
+    BarabasiAlbertSection | GridSection | HiddenLayerSection | CsvSection | SpiceSection, Field(discriminator="kind")
 ]
 
 
-AnyNetworkSection = BarabasiAlbertSection | GridSection | HiddenLayerSection | CsvSection
+AnyNetworkSection = BarabasiAlbertSection | GridSection | HiddenLayerSection | CsvSection | SpiceSection
 
 
 def parse_network(data: Mapping[str, Any]) -> AnyNetworkSection:
@@ -187,8 +214,10 @@ def build_network(
 ) -> Network:
     """Build the network of a section; folder is where its files are; ports_wanted: what the task needs, if known.
 
-    Raises NetworkError, and FileError for a CSV file.
+    Raises NetworkError, and FileError for a CSV file or a netlist.
     """
+    if isinstance(section, SpiceSection):
+        return _of_netlist(section, folder, ports_wanted, ports)
     n_inputs = _count("input", section.inputs, ports_wanted[0], default=4)
     n_outputs = _count("output", section.outputs, ports_wanted[1], default=3)
     if isinstance(section, HiddenLayerSection):
@@ -221,6 +250,42 @@ def _count(what: str, given: Ports, wanted: int | None, default: int) -> int:
 
 def _ports(names: Sequence[Sequence[str]]) -> list[Port]:
     return [Port(*name) for name in names]
+
+
+def _of_netlist(
+    section: SpiceSection, folder: Path, ports_wanted: tuple[int | None, int | None], rng: np.random.Generator
+) -> Network:
+    """Build a netlist's network; ports that neither the section nor the netlist names are drawn, as for any other."""
+    network = read_board(section, folder)[0]
+    n_inputs = _count("input", _listed(section.inputs, network.inputs), ports_wanted[0], default=4)
+    n_outputs = _count("output", _listed(section.outputs, network.outputs), ports_wanted[1], default=3)
+    return draw_missing_ports(network, n_inputs, n_outputs, rng)
+
+
+def _listed(given: Ports, there: Sequence[Port]) -> Ports:
+    return [[port.plus, port.minus] for port in there] if there else given
+
+
+def read_board(section: SpiceSection, folder: Path) -> tuple[Network, tuple[Note, ...]]:
+    """Return the network of a netlist's section, its ports as far as somebody names them, and what was left out.
+
+    Raises FileError with the netlist's line.
+    """
+    path = folder / section.file
+    netlist = read_netlist(path)
+    inputs, outputs = (
+        [port_named(nodes) for nodes in ports] if isinstance(ports, list) else None
+        for ports in (section.inputs, section.outputs)
+    )
+    try:
+        network, notes = to_network(netlist, section.tunable, inputs, outputs)
+    except NetlistError as error:
+        raise FileError(path, str(error), error.line) from None
+    if len(network.nodes) * len(network.branches) > _LARGEST_INCIDENCE:
+        raise FileError(
+            path, f"{len(network.nodes)} nodes and {len(network.branches)} branches are more than can be handled"
+        )
+    return network, (*netlist.notes, *notes)
 
 
 def read_branches(path: Path) -> Network:

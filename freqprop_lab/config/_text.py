@@ -92,19 +92,7 @@ class Document:
 
 def read_text(path: Path, largest: int = LARGEST_FILE) -> str:
     """Read a UTF-8 text file. Raises FileError for what is missing, a folder, too large, empty or not text."""
-    try:
-        if path.is_dir():
-            raise FileError(path, "is a folder; a file is wanted")
-        size = path.stat().st_size
-        if not path.is_file():
-            raise FileError(path, "is a device or a pipe; a file is wanted")
-        if size > largest:
-            raise FileError(path, f"has {size} bytes; at most {largest} are read. Large tables belong in CSV files")
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        raise FileError(path, f"no such file.{_beside(path)}") from None
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        raise FileError(path, f"can't be read: {getattr(error, 'strerror', None) or error}") from None
+    raw = read_bytes(path, largest)
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -116,6 +104,23 @@ def read_text(path: Path, largest: int = LARGEST_FILE) -> str:
     if not text.strip():
         raise FileError(path, "is empty")
     return text
+
+
+def read_bytes(path: Path, largest: int) -> bytes:
+    """Read a file's bytes. Raises FileError for what is missing, a folder, a device or too large."""
+    try:
+        if path.is_dir():
+            raise FileError(path, "is a folder; a file is wanted")
+        size = path.stat().st_size
+        if not path.is_file():
+            raise FileError(path, "is a device or a pipe; a file is wanted")
+        if size > largest:
+            raise FileError(path, f"has {size} bytes; at most {largest} are read. Large tables belong in CSV files")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise FileError(path, f"no such file.{_beside(path)}") from None
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        raise FileError(path, f"can't be read: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _beside(path: Path) -> str:

@@ -100,6 +100,26 @@ def choose_ports(network: Network, n_inputs: int, n_outputs: int, rng: np.random
     return network.with_ports(ports[:n_inputs], ports[n_inputs:])
 
 
+def draw_missing_ports(network: Network, n_inputs: int, n_outputs: int, rng: np.random.Generator) -> Network:
+    """Draw node pairs for those of the inputs and outputs that a network has not, among nodes that no port has.
+
+    Nodes that only a diode's series resistance reaches, #internal, are none. Raises NetworkError for too few nodes.
+    """
+    taken = {node for port in (*network.inputs, *network.outputs) for node in (port.plus, port.minus)}
+    free = [node for node in network.nodes if node not in taken and "#" not in node]
+    needed = 2 * ((0 if network.inputs else n_inputs) + (0 if network.outputs else n_outputs))
+    if needed > len(free):
+        raise NetworkError(
+            f"its ports are named nowhere and would be drawn as pairs, which takes {needed} nodes; {len(free)} are "
+            "free. Name them: --inputs and --outputs, or inputs and outputs of the network"
+        )
+    names = [free[i] for i in rng.choice(len(free), size=needed, replace=False).tolist()] if needed else []
+    ports = [Port(names[i], names[i + 1]) for i in range(0, needed, 2)]
+    inputs = network.inputs or tuple(ports[:n_inputs])
+    outputs = network.outputs or tuple(ports[len(ports) - n_outputs :])
+    return network.with_ports(inputs, outputs)
+
+
 def _check_counts(n_nodes: int, n_edges: int) -> None:
     if n_nodes < 2:
         raise NetworkError(f"a network of {n_nodes} nodes has no edge; take at least 2")

@@ -38,6 +38,7 @@ _NODES: dict[str, tuple[str, str, float]] = {
 _NODE_NAMES = {"node": "node", "input": "input node", "output": "output node", "ground": "ground"}
 _UNTUNED: dict[str, tuple[str, str, str]] = {
     "diode": ("diode, anode to cathode", "#CC79A7", "--"),
+    "junction": ("diode, anode to cathode", "#CC79A7", "--"),
     "antiparallel": ("antiparallel diodes", "#CC79A7", ":"),
     "resistor": ("fixed resistor", "#000000", (0, (1, 1))),  # type: ignore[dict-item]
 }
@@ -115,7 +116,7 @@ class NetworkDrawing:
         for number, (branch, path) in enumerate(zip(self._untuned, self._untuned_paths, strict=True)):
             _, colour, style = _UNTUNED.get(branch["kind"], _OTHER)
             axes.plot(*path.T, color=colour, linestyle=style, linewidth=2 * self._thinness(), zorder=3)
-            if branch["kind"] == "diode" and number < _MOST_ARROWS:
+            if branch["kind"] in ("diode", "junction") and number < _MOST_ARROWS:
                 middle = len(path) // 2
                 before, after = path[middle - 1], path[middle]
                 angle = np.degrees(np.arctan2(*(after - before)[::-1]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from freqprop_lab.elements import ELEMENTS, Trainable
@@ -22,7 +22,9 @@ emission_voltages = st.floats(0.02, 0.1)
 
 
 def theta_of(kind: str, first: float, emission_voltage: float) -> np.ndarray:
-    return np.array([[first]] if kind == "resistor" else [[first], [emission_voltage]])
+    if kind == "resistor":
+        return np.array([[first]])
+    return np.array([[first], [emission_voltage], *([[1e-3 * first]] if kind == "junction" else [])])
 
 
 def scale_of(kind: str, emission_voltage: float) -> float:
@@ -43,6 +45,8 @@ def test_current_is_the_derivative_of_the_energy(kind, u, first, width):
 @kinds
 @given(u=coordinates, first=first_parameters, width=emission_voltages)
 def test_slope_is_the_derivative_of_the_current(kind, u, first, width):
+    # There ngspice goes over to its tail: the slope is continuous, but not what this difference needs of it.
+    assume(kind != "junction" or abs(u + 3) > 1e-3)
     element, theta, scale = ELEMENTS[kind], theta_of(kind, first, width), scale_of(kind, width)
     x, h = np.array([u * scale]), 1e-4 * scale
     numeric = (element.current(theta, x + h) - element.current(theta, x - h)) / (2 * h)
@@ -153,3 +157,15 @@ def test_batches_lead_and_branches_come_last():
 
 def test_only_the_resistor_can_be_learnt():
     assert [kind for kind, element in ELEMENTS.items() if isinstance(element, Trainable)] == ["resistor"]
+
+
+def test_a_junction_far_backwards_leaks_what_ngspice_says():
+    # At -1 V, nVt 30 mV: 3 nVt / e = 33.11 mV, cubed 3.63e-5, which its tail lacks of Is; and 1 pA through gmin.
+    current = ELEMENTS["junction"].current(np.array([[10e-9], [30e-3], [1e-12]]), np.array([-1.0]))
+    assert current == approx(-10e-9 * (1 - (0.09 / np.e) ** 3) - 1e-12, rel=1e-12)
+
+
+def test_a_junction_is_shockleys_ahead():
+    ahead = np.linspace(-0.08, 0.6, 20)
+    theta = np.array([[10e-9], [30e-3], [1e-30]])
+    assert ELEMENTS["junction"].current(theta, ahead) == approx(DIODE.current(TEN_NANOAMPERE, ahead), rel=1e-12)

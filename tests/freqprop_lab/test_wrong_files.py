@@ -125,7 +125,7 @@ NAMES = [
     bench(
         "unknown network kind",
         "network:\n  kind: barabasi\n",
-        'b.yaml, line 2: field "network.kind" is "barabasi"; allowed: barabasi-albert, grid, hidden-layer, csv. '
+        'b.yaml, line 2: field "network.kind" is "barabasi"; allowed: barabasi-albert, grid, hidden-layer, csv, spice. '
         'Did you mean "barabasi-albert"?',
     ),
     experiment(
@@ -135,6 +135,40 @@ NAMES = [
     ),
     experiment(
         "kind of bench for a file", XOR + "bench: numeric\n", "e.yaml, line 2:", "write bench: {bench: numeric}"
+    ),
+]
+
+SPICE_BENCH = "network:\n  kind: spice\n  file: n.csv\n  tunable: R*\n"
+
+
+def netlist(name: str, lines: str, *wanted: str, more: str = "  outputs: [[y]]\n") -> Case:
+    return bench(name, SPICE_BENCH + more, *wanted, network="title\nV1 a 0 1\nV2 b 0 1\nR1 a y 1k\n" + lines)
+
+
+NETLISTS = [
+    netlist(
+        "an element that is not read", "Q1 a b 0 npn\n", 'n.csv, line 5: "Q1" is a bipolar transistor; only R, C, D'
+    ),
+    netlist("an include", "R2 y b 1\n.inc x.cir\n", "n.csv, line 6: .inc is not followed"),
+    netlist("no such resistor", "", 'n.csv: tunable: no resistor is called "X*"', more="  tunable: X*\n")._replace(
+        files={
+            "e.yaml": XOR,
+            "b.yaml": SPICE_BENCH.replace("R*", "X*"),
+            "n.csv": "title\nR1 a 0 1k\n",
+        }
+    ),
+    netlist("no such node", "R2 y b 1\n", 'n.csv: output port "z": no node "z"', more="  outputs: [[z]]\n"),
+    netlist(
+        "a port of three", "R2 y b 1\n", 'b.yaml, line 5: field "network.outputs.0"', more="  outputs: [[a, b, y]]\n"
+    ),
+    netlist(
+        "a source at no input",
+        "R2 y b 1\nV3 y 0 1\n",
+        "n.csv, line 6: V3 is a voltage source of 1 V at y",
+        more="  inputs: [[a], [b]]\n",
+    ),
+    netlist("patterns are text", "R2 y b 1\n", 'field "network.tunable": names of resistors are wanted')._replace(
+        files={"e.yaml": XOR, "b.yaml": SPICE_BENCH.replace("R*", "7"), "n.csv": "title\nR1 a 0 1k\n"}
     ),
 ]
 
@@ -667,7 +701,7 @@ YAML = [
     ),
 ]
 
-CASES = [*NAMES, *VALUES, *MEANINGS, *NETWORKS, *TABLES, *YAML]
+CASES = [*NAMES, *VALUES, *MEANINGS, *NETWORKS, *NETLISTS, *TABLES, *YAML]
 
 
 def go(folder: Path) -> None:
