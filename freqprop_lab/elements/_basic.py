@@ -1,58 +1,15 @@
-"""What a branch is: its energy (co-content, eq. 2.3), the current it draws, and what a learning rule needs of it.
-
-x is the voltage across the branch (plus end less minus end), V, (..., branch); theta its parameters, (parameter,
-branch). Everything is an array over branches of one kind. An element knows no network, no rule and no solver.
-"""
+"""Resistors and diodes."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from typing import ClassVar
-
 import numpy as np
 
+from freqprop_lab.elements._element import BOLTZMANN, ELEMENTARY_CHARGE, Element, Trainable
 from freqprop_lab.waveform import Array
 
 # Beyond this many n Vt the exponential is continued by its tangent: no solution lies there (exp(80) x 1 nA is more
 # than 10^25 A), but a Newton iterate may, and must not overflow.
 _LARGEST_EXPONENT = 80.0
-
-
-class Element(ABC):
-    """One kind of branch. `parameters` names the rows of theta, `units` their units."""
-
-    kind: ClassVar[str]
-    parameters: ClassVar[tuple[str, ...]]
-    units: ClassVar[tuple[str, ...]]
-    linear: ClassVar[bool] = False
-
-    @abstractmethod
-    def energy(self, theta: Array, x: Array) -> Array:
-        """Return E(theta, x), W, (..., branch); zero at x = 0."""
-
-    @abstractmethod
-    def current(self, theta: Array, x: Array) -> Array:
-        """Return dE/dx, A: the current from the plus to the minus end."""
-
-    @abstractmethod
-    def slope(self, theta: Array, x: Array) -> Array:
-        """Return d2E/dx2, S: the small-signal conductance; positive for every element here."""
-
-
-class Trainable(Element):
-    """An element whose parameters can be learnt: the two local derivatives that every rule needs."""
-
-    @abstractmethod
-    def dE_dtheta(self, theta: Array, x: Array) -> Array:  # noqa: N802
-        """Return dE/dtheta, (parameter, ..., branch): contrastive rules take its difference between two states."""
-
-    @abstractmethod
-    def d2E_dtheta_dx(self, theta: Array, x: Array) -> Array:  # noqa: N802
-        """Return d2E/(dtheta dx), (parameter, ..., branch): freq-prop multiplies it, at a, by b."""
-
-    @abstractmethod
-    def d3E_dtheta_dx2(self, theta: Array, x: Array) -> Array:  # noqa: N802
-        """Return d3E/(dtheta dx2): how much of cov(a, b) enters freq-prop's product on the average."""
 
 
 class Resistor(Trainable):
@@ -74,6 +31,10 @@ class Resistor(Trainable):
     def slope(self, theta: Array, x: Array) -> Array:
         """Return G."""
         return np.broadcast_to(theta[0], np.shape(x))
+
+    def noise(self, theta: Array, x: Array, temperature: float) -> Array:
+        """Return 4 k T G."""
+        return np.asarray(4 * BOLTZMANN * temperature * np.broadcast_to(theta[0], np.shape(x)))
 
     def dE_dtheta(self, theta: Array, x: Array) -> Array:  # noqa: ARG002, N802
         """Return x^2 / 2."""
@@ -97,18 +58,31 @@ class Diode(Element):
 
     def energy(self, theta: Array, x: Array) -> Array:
         """Return Is (nVt (exp(x / nVt) - 1) - x)."""
-        _, _, integral = _exponential(x / theta[1])
+        _, _, integral = exponential(x / theta[1])
         return np.asarray(theta[0] * (theta[1] * integral - x))
 
     def current(self, theta: Array, x: Array) -> Array:
         """Return Is (exp(x / nVt) - 1)."""
-        grown, _, _ = _exponential(x / theta[1])
+        grown, _, _ = exponential(x / theta[1])
         return np.asarray(theta[0] * grown)
 
     def slope(self, theta: Array, x: Array) -> Array:
         """Return Is / nVt exp(x / nVt)."""
-        _, steepness, _ = _exponential(x / theta[1])
+        _, steepness, _ = exponential(x / theta[1])
         return np.asarray(theta[0] / theta[1] * steepness)
+
+    def current_by_theta(self, theta: Array, x: Array) -> Array:
+        """Return dI/dIs = exp(x / nVt) - 1 and dI/dnVt = -x / nVt slope."""
+        grown, steepness, _ = exponential(x / theta[1])
+        # Beyond 80 nVt the tangent turns with nVt as well; no solution lies there.
+        return np.stack([grown, -theta[0] * x / theta[1] ** 2 * steepness])
+
+    def noise(self, theta: Array, x: Array, temperature: float) -> Array:  # noqa: ARG002
+        """Return 2 q (I + 2 Is): both streams of carriers, so that at rest it is Nyquist's 4 k T slope (for n = 1).
+
+        SPICE's 2 q |I| leaves Is out. Source: van der Ziel, Noise in Solid State Devices and Circuits, 1986.
+        """
+        return np.asarray(2 * ELEMENTARY_CHARGE * (self.current(theta, x) + 2 * theta[0]))
 
 
 class AntiparallelDiodes(Element):
@@ -130,8 +104,16 @@ class AntiparallelDiodes(Element):
         """Return 2 Is / nVt cosh(x / nVt)."""
         return _DIODE.slope(theta, x) + _DIODE.slope(theta, -x)
 
+    def current_by_theta(self, theta: Array, x: Array) -> Array:
+        """Return the derivatives of 2 Is sinh(x / nVt) by Is and by nVt."""
+        return _DIODE.current_by_theta(theta, x) - _DIODE.current_by_theta(theta, -x)
 
-def _exponential(u: Array) -> tuple[Array, Array, Array]:
+    def noise(self, theta: Array, x: Array, temperature: float) -> Array:
+        """Return the shot noise of both, which are independent."""
+        return _DIODE.noise(theta, x, temperature) + _DIODE.noise(theta, -x, temperature)
+
+
+def exponential(u: Array) -> tuple[Array, Array, Array]:
     """Return exp(u) - 1, exp(u), and the integral of exp from 0 to u; beyond 80 of exp's tangent there."""
     inside = np.minimum(u, _LARGEST_EXPONENT)
     beyond = u - inside
@@ -141,4 +123,3 @@ def _exponential(u: Array) -> tuple[Array, Array, Array]:
 
 
 _DIODE = Diode()
-ELEMENTS: dict[str, Element] = {element.kind: element for element in (Resistor(), _DIODE, AntiparallelDiodes())}
