@@ -96,7 +96,7 @@ class Circuit:
     """
 
     def __init__(self, network: Network, connections: Sequence[Connection], gauge: int | None = None) -> None:
-        self.network = network
+        self.network, self.connections = network, tuple(connections)
         n_nodes = len(network.nodes)
         self._S, self._D, self._roots = _eliminate(network.nodes, connections, gauge)
         self._S_T = np.ascontiguousarray(self._S.T)
@@ -265,6 +265,56 @@ class Circuit:
 
     def _expand(self, u: Array, sources: Array) -> Array:
         return np.asarray(u @ self._S_T + sources @ self._D.T)
+
+    def adjoint(self, volts: Array, sources: Array, asked: Array) -> Array:
+        """Return K^-T asked^T, what a current into each free node raises combinations of u by, Ohm, (asked, free)."""
+        u, x = volts[None, self._roots], sources[None]
+        K_T = self.stiffness(volts, sources).T
+        rows = [(group.Q, group.by_free(u, x)[0]) for group in self.groups]
+
+        def left_over(y: Array) -> Array:
+            out = asked.T
+            for Q, by_free in rows:
+                out = out - by_free.T @ (Q @ y)
+            return np.asarray(out)
+
+        def solve(r: Array) -> Array:
+            try:
+                return np.asarray(np.linalg.solve(K_T, r))
+            except np.linalg.LinAlgError:
+                raise CircuitError(self._not_found(u[0], sources, np.zeros(self.n_free))) from None
+
+        return refined(solve, left_over, solve(asked.T))[0].T
+
+    def source_currents(self, sources: Array, currents: Array, resistors: Array) -> Array:
+        """Return the current out of each source's plus end, A, (source,).
+
+        currents: of the network's branches; resistors: of the sources' series resistances, A.
+        """
+        network = self.network
+        out = np.zeros(len(network.nodes) + 1)
+        np.add.at(out, network.plus, currents)
+        np.add.at(out, network.minus, -currents)
+        found = np.zeros(len(sources))
+        stiff: list[int] = []
+        for number, connection in enumerate(self.connections):
+            if connection.kind == "voltage" and not connection.resistance:
+                stiff.append(number)
+                continue
+            found[number] = sources[number] if connection.kind == "current" else -resistors[number]
+            out[connection.plus] -= found[number]
+            out[connection.minus] += found[number]
+        # Stiff sources form a forest: from its leaves inward, a node with one source left says what that one carries.
+        while stiff:
+            ends = [node for i in stiff for node in (self.connections[i].plus, self.connections[i].minus)]
+            leaf = next(n for n in ends if n >= 0 and ends.count(n) == 1)
+            number = next(i for i in stiff if leaf in (self.connections[i].plus, self.connections[i].minus))
+            connection = self.connections[number]
+            found[number] = out[leaf] if connection.plus == leaf else -out[leaf]
+            out[connection.plus] -= found[number]
+            out[connection.minus] += found[number]
+            stiff.remove(number)
+        return found
 
     def capacitances(self, volts: Array, to_ground: Array | None = None) -> Array:
         """Return the capacitances between and at all nodes at these voltages, F, (node, node): charge = C v.

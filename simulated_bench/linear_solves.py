@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from freqprop_lab.values import Array
+
+Values = TypeVar("Values", NDArray[np.float64], NDArray[np.complex128])
 
 _MOST_ROUNDS = 20
 _SETTLED = 2.3e-16  # of the largest entry
 
 
-def refined(solve: Callable[[Array], Array], left_over: Callable[[Array], Array], first: Array) -> tuple[Array, float]:
+def refined(
+    solve: Callable[[Values], Values], left_over: Callable[[Values], Values], first: Values
+) -> tuple[Values, float]:
     """Improve a solution until its last digits stand; return it and how much the last round still changed, V.
 
     solve: the change that removes a residual, from a factor that may have lost digits; left_over: the residual, by the

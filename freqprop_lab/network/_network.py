@@ -149,6 +149,10 @@ class Network:
         """Take port voltages (..., output) from node voltages (..., node), V."""
         return difference(volts, *self.output_ends)
 
+    def across(self, volts: Array) -> Array:
+        """Take the voltages across all branches (..., branch) from node voltages (..., node), V."""
+        return difference(volts, self.plus, self.minus)
+
     def across_tunable(self, volts: Array) -> Array:
         """Take the voltages across the tunable branches (..., tunable) from node voltages (..., node), V."""
         return difference(volts, *self.tunable_ends)
