@@ -526,7 +526,8 @@ class Circuit:
         out, largest = -pushed, np.abs(pushed).max(axis=1, initial=0.0)
         for flow, group in zip(self.flows(u, low, sources), self.groups, strict=True):
             out = out + flow @ group.Q
-            largest = np.maximum(largest, np.abs(flow).max(axis=1, initial=0.0))
+            moved = flow[:, group.Q.any(axis=1)]  # what flows between driven nodes is no measure for the others
+            largest = np.maximum(largest, np.abs(moved).max(axis=1, initial=0.0))
         return out, largest
 
     def flows(self, u: Array, low: Array, sources: Array) -> list[Array]:
@@ -638,9 +639,7 @@ class Circuit:
         )
         unheld = self._unheld(u, sources)
         if unheld:
-            return (
-                f"{text}; nothing holds the voltage of node {shown(unheld)}: add a branch to ground there, or drive it"
-            )
+            return f"{text}; next to nothing holds the voltage of node {shown(unheld)}: add a branch there, or drive it"
         return f"{text}; check the parts there (a diode with a very small emission voltage, a transistor that is off?)"
 
     def _unheld(self, u: Array, sources: Array) -> list[str]:

@@ -37,8 +37,10 @@ class NgspiceDiode(FromFunction):
 
         super().__init__(
             lambda v: Is * np.where(v < -3 * nVt, -1 - tail(v), grown(v)),
-            slope=lambda v: Is
-            * np.where(v < -3 * nVt, 3 * tail(v) / np.minimum(v, -3 * nVt), np.exp(np.minimum(v / nVt, 80.0)) / nVt),
+            slope=lambda v: (
+                Is
+                * np.where(v < -3 * nVt, 3 * tail(v) / np.minimum(v, -3 * nVt), np.exp(np.minimum(v / nVt, 80.0)) / nVt)
+            ),
             width=nVt,
         )
 
@@ -57,7 +59,10 @@ def deck(network: Network, connections: Sequence[Connection], sources: Sequence[
         if connection.kind == "current":
             lines.append(f"I{number} {minus} {plus} {value}")  # SPICE's current flows from its first node to its second
         elif connection.resistance:
-            lines += [f"V{number} in{number} {minus} {value}", f"RV{number} in{number} {plus} {connection.resistance!r}"]
+            lines += [
+                f"V{number} in{number} {minus} {value}",
+                f"RV{number} in{number} {plus} {connection.resistance!r}",
+            ]
         else:
             lines.append(f"V{number} {plus} {minus} {value}")
     return "\n".join([*lines, ".control", "set numdgt=16", *commands, "quit", ".endc", ".end", ""])

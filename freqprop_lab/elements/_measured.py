@@ -32,11 +32,15 @@ class Tabulated(Element):
         super().__init__(limits)
         self._x, self._y = _table(volts, amperes)
         self._d = _monotone_slopes(self._x, self._y)
+        if self._x[0] < 0 < self._x[-1] and 0 not in self._x:
+            # A point more on the same cubic: small currents near rest are not the difference of larger ones.
+            here = self._hermite(np.zeros(1))
+            place = int(np.searchsorted(self._x, 0.0))
+            self._x, self._y, self._d = (
+                np.insert(row, place, value) for row, value in zip((self._x, self._y, self._d), here, strict=True)
+            )
+        self._c, self._b = _cubics(self._x, self._y, self._d)
         h = np.diff(self._x)
-        secant = np.diff(self._y) / h
-        # y + d s + c s^2 + b s^3 on each interval, s from its left end.
-        self._c = (3 * secant - 2 * self._d[:-1] - self._d[1:]) / h
-        self._b = (self._d[:-1] + self._d[1:] - 2 * secant) / h**2
         whole = h * (self._y[:-1] + h * (self._d[:-1] / 2 + h * (self._c / 3 + h * self._b / 4)))
         self._E = np.concatenate([[0.0], np.cumsum(whole)])
         self._at_zero = float(self._integral(np.zeros(1))[0])
@@ -55,6 +59,12 @@ class Tabulated(Element):
         """Return the derivative of the table's current."""
         i, s, _, _ = self._place(x)
         return np.asarray(self._d[i] + s * (2 * self._c[i] + 3 * s * self._b[i]))
+
+    def _hermite(self, x: Array) -> tuple[float, float, float]:
+        """Return a voltage within the table, and current and slope there."""
+        self._c, self._b = _cubics(self._x, self._y, self._d)
+        theta = np.zeros((0, 1))
+        return float(x[0]), float(self.current(theta, x)[0]), float(self.slope(theta, x)[0])
 
     def _place(self, x: Array) -> tuple[np.ndarray, Array, Array, Array]:
         """Return interval, distance from its left end, and how far x lies below or above the table, V."""
@@ -124,7 +134,7 @@ class FromFunction(Element):
             at = np.asarray(x)[falling].flat[0]
             raise ValueError(
                 f"the function of an element has no positive slope at {at:.6g} V; a network of elements that do not "
-                "increase has no single equilibrium"
+                "increase has no single equilibrium. Where it does rise there, give its slope, or a smaller width"
             )
         return np.maximum(found, 0.0)
 
@@ -144,6 +154,13 @@ def _table(volts: ArrayLike, amperes: ArrayLike) -> tuple[Array, Array]:
                 f"{row + 2} {column[row + 1]:g} {unit}. Sort it by voltage; where noise makes it fall, average it first"
             )
     return x, y
+
+
+def _cubics(x: Array, y: Array, d: Array) -> tuple[Array, Array]:
+    """Return c and b of y + d s + c s^2 + b s^3 on each interval, s from its left end, (interval,) each."""
+    h = np.diff(x)
+    secant = np.diff(y) / h
+    return (3 * secant - 2 * d[:-1] - d[1:]) / h, (d[:-1] + d[1:] - 2 * secant) / h**2
 
 
 def _monotone_slopes(x: Array, y: Array) -> Array:
