@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from freqprop_lab.elements import Element, Trainable
+from freqprop_lab.elements import Part, Trainable
 from freqprop_lab.names import nearest, shown
 from freqprop_lab.values import Array
 
@@ -38,7 +38,7 @@ class Branch:
     name: str
     plus: str
     minus: str
-    element: Element
+    element: Part
     theta: tuple[float, ...]
     tunable: bool = False
     lowest: float | None = None
@@ -149,6 +149,10 @@ class Network:
         """Take port voltages (..., output) from node voltages (..., node), V."""
         return difference(volts, *self.output_ends)
 
+    def across(self, volts: Array) -> Array:
+        """Take the voltages across all branches (..., branch) from node voltages (..., node), V."""
+        return difference(volts, self.plus, self.minus)
+
     def across_tunable(self, volts: Array) -> Array:
         """Take the voltages across the tunable branches (..., tunable) from node voltages (..., node), V."""
         return difference(volts, *self.tunable_ends)
@@ -187,9 +191,9 @@ def _check_branch(branch: Branch, nodes: Sequence[str]) -> None:
     if len(branch.theta) != len(branch.element.parameters):
         names = ", ".join(branch.element.parameters)
         raise NetworkError(f'branch "{branch.name}": a {branch.element.kind} needs {names}', branch.name)
-    for value, name, unit in zip(branch.theta, branch.element.parameters, branch.element.units, strict=True):
-        if not (np.isfinite(value) and value > 0):
-            raise NetworkError(f'branch "{branch.name}": {name} is {value:g} {unit}, it must be above 0', branch.name)
+    fault = branch.element.fault(branch.theta)
+    if fault is not None:
+        raise NetworkError(f'branch "{branch.name}": {fault}', branch.name)
     if branch.tunable and not isinstance(branch.element, Trainable):
         raise NetworkError(f'branch "{branch.name}": a {branch.element.kind} can\'t be tunable', branch.name)
     _check_bounds(branch)

@@ -22,9 +22,10 @@ emission_voltages = st.floats(0.02, 0.1)
 
 
 def theta_of(kind: str, first: float, emission_voltage: float) -> np.ndarray:
-    if kind == "resistor":
-        return np.array([[first]])
-    return np.array([[first], [emission_voltage], *([[1e-3 * first]] if kind == "junction" else [])])
+    if kind == "junction":
+        return np.array([first, emission_voltage, 1e-3 * first])[:, None]
+    # The series resistance takes about n Vt at Is: both ends of the law are met.
+    return np.array([first, emission_voltage, 0.3 * emission_voltage / first])[: len(ELEMENTS[kind].parameters), None]
 
 
 def scale_of(kind: str, emission_voltage: float) -> float:

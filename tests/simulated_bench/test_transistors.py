@@ -1,0 +1,106 @@
+"""How far a network of transistors is from the theorem: its response is reciprocal only at small voltage."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from freqprop_lab.elements import MOSFET
+from freqprop_lab.network import GROUND, Branch, Network
+from simulated_bench.analyses import operating_point, sensitivities
+from simulated_bench.circuit import Circuit, CircuitError, Connection
+
+BETA, THRESHOLD, GATE = 5e-4, 0.7, 4.7  # overdrive 4 V at ground
+
+
+def grid(size: int, gates: np.ndarray, modulation: float = 0.0) -> Circuit:
+    """A square grid of transistors, one corner driven, the opposite one through a transistor to ground."""
+    names = [f"n{i}" for i in range(size * size)]
+    edges = [(i, i + 1) for i in range(size * size) if (i + 1) % size]
+    edges += [(i, i + size) for i in range(size * (size - 1))]
+    ends = [(names[i], names[j]) for i, j in edges] + [(names[-1], GROUND)]
+    branches = tuple(
+        Branch(f"M{i}", *end, MOSFET, (BETA, THRESHOLD, modulation, float(gate)))
+        for i, (end, gate) in enumerate(zip(ends, gates, strict=True))
+    )
+    return Circuit(Network(tuple(names), branches), [Connection(0, -1, "voltage")])
+
+
+def asymmetry(circuit: Circuit, volts: float) -> float:
+    """The largest |Z - Z^T| over the largest |Z|, Z the voltages per nudge current of the free nodes."""
+    point = operating_point(circuit, np.array([volts]))
+    Z = np.linalg.inv(circuit.stiffness(point.volts, point.sources))
+    return float(np.abs(Z - Z.T).max() / np.abs(Z).max())
+
+
+def test_the_small_signal_response_loses_its_symmetry_in_proportion_to_the_drive():
+    gates = GATE + np.random.default_rng(0).uniform(-1, 1, 13)
+    circuit = grid(3, gates)
+    assert not circuit.is_reciprocal
+    drives = np.array([1e-3, 1e-2, 0.1, 1.0])
+    measured = np.array([asymmetry(circuit, v) for v in drives])
+    # First order in v_ds over the overdrive: a tenth of the drive, a tenth of the asymmetry
+    assert measured[1:3] / measured[:2] == pytest.approx([10, 10], rel=0.1)
+    assert measured[0] < 1e-3 / 4  # 1 mV of 4 V overdrive
+    assert 0.02 < measured[3] < 0.5  # at 1 V it can be seen by eye
+
+
+@pytest.mark.parametrize("volts", [1e-3, 0.05, 0.5])
+def test_two_transistors_in_a_row_by_hand(volts):
+    # From s through M1 to n through M2 to ground, beta and gate alike: with e = 4 - v the squares of e are shared
+    # evenly, e_n^2 = (e_s^2 + 16) / 2. The current into n meets g1 + g2 = beta e_n + beta e_n, whichever way.
+    branches = tuple(
+        Branch(f"M{i}", *ends, MOSFET, (BETA, THRESHOLD, 0.0, GATE))
+        for i, ends in enumerate((("s", "n"), ("n", GROUND)))
+    )
+    circuit = Circuit(Network(("s", "n"), branches), [Connection(0, -1, "voltage")])
+    point = operating_point(circuit, np.array([volts]))
+    e_n = np.sqrt(((4 - volts) ** 2 + 16) / 2)
+    assert point.at("n") == pytest.approx(4 - e_n, rel=1e-10)
+    found = sensitivities(point, ["n"])
+    # dv_n / dx = e_s / (2 e_n), not 1/2 as a resistor that is the same from both ends would give
+    assert found.by_sources[0, 0] == pytest.approx((4 - volts) / (2 * e_n), rel=1e-10)
+    # By the gate of M1: -dI1/dV_gate / K, the drive's v_s - v_n over 2 e_n (with the sign of a wider channel)
+    assert found.by_theta[0][0, 3] == pytest.approx((volts - point.at("n")) / (2 * e_n), rel=1e-9)
+
+
+@pytest.mark.parametrize(("volts", "most"), [(0.01, 0.002), (0.1, 0.02), (1.0, 0.2)])
+def test_freq_props_product_departs_from_the_gradient_as_the_drive_over_the_overdrive(volts, most):
+    # The loss is v_out; its gradient by each gate against what freq-prop would take: dI/dtheta at a times b, b the
+    # voltage across the branch as the nudge moves it. On a reciprocal network the two are one.
+    gates = GATE + np.random.default_rng(1).uniform(-1, 1, 13)
+    circuit = grid(3, gates)
+    network = circuit.network
+    point = operating_point(circuit, np.array([volts]))
+    gradient = np.array([row[0, 3] for row in sensitivities(point, ["n4"]).by_theta])
+    nudge = np.zeros(9)
+    nudge[4] = 1.0
+    b = circuit.S @ np.linalg.solve(circuit.stiffness(point.volts, point.sources), circuit.S.T @ nudge)
+    theta = np.array([branch.theta for branch in network.branches]).T
+    grounded = np.append(point.volts, 0.0)
+    local = MOSFET.current_by_theta(theta, grounded[network.plus], grounded[network.minus])[3]
+    learnt = -local * network.across(b)
+    departure = np.linalg.norm(learnt - gradient) / np.linalg.norm(gradient)
+    assert departure < most
+    assert departure > most / 100  # it is there, and grows with the drive
+
+
+def test_transistors_that_are_all_off_leave_their_node_unheld():
+    branches = (
+        Branch("M1", "s", "n", MOSFET, (BETA, THRESHOLD, 0.0, 0.0)),
+        Branch("M2", "n", GROUND, MOSFET, (BETA, THRESHOLD, 0.0, 0.0)),
+    )
+    circuit = Circuit(Network(("s", "n"), branches), [Connection(0, -1, "voltage"), Connection(1, -1, "current")])
+    with pytest.raises(
+        CircuitError, match="A are left over at node n .*M1, M2.*next to nothing holds the voltage of node n"
+    ):
+        operating_point(circuit, np.array([1.0, 1e-6]))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_grids_settle_far_into_saturation(seed):
+    rng = np.random.default_rng(seed)
+    circuit = grid(5, rng.uniform(1.0, 6.0, 41), 0.02)
+    for volts in (0.01, 2.0, 10.0, -3.0):
+        point = operating_point(circuit, np.array([volts]))
+        assert point.residual <= 1e-11 * point.largest_current
