@@ -22,6 +22,7 @@ from freqprop_lab.tasks import CrossEntropy, Objective, Scores, Task
 from freqprop_lab.values import Array, BlockPlan, Flag, Response, Update
 
 _CHECKPOINT_EVERY = 1.0  # s, on a bench that can repeat what is lost
+_SAVE_EPOCHS_EVERY = 0.1  # s, there, between epochs: a short epoch is done again sooner than it is saved
 _TELL_EVERY = 0.1  # s
 _BLOCK_TIME = 0.1  # s, after which a block should be done, so that Ctrl-C is answered
 _FEWEST_STEPS = 16  # of a block
@@ -213,7 +214,8 @@ class Trainer:
             line |= {f"scores_{name}": value for name, value in scores.as_dict().items() if value is not None}
         log.append_epoch(line)
         state.n_epoch_lines += 1
-        self.save(log)
+        if last or not self.bench.repeatable or time.monotonic() - self._saved > _SAVE_EPOCHS_EVERY:
+            self.save(log)
 
     def _runs_blocks(self) -> bool:
         plan = self._plan(1)

@@ -53,7 +53,6 @@ class Layout(NamedTuple):
     of them that known voltages act on. stiffness: of all other linear branches, S, (free, free), upper triangle.
     nudge_push: A into the free nodes per ampere of nudge, (free, output). per_ampere: what each source puts out for it,
     (source, output). read_plus, read_minus: ends of the outputs. first_nudged: no free voltage before it is nudged.
-    junction_plus, junction_minus, saturation (A), emission (V), antiparallel: of the diodes, (junction,).
     """
 
     free: NDArray[np.intp]
@@ -66,8 +65,13 @@ class Layout(NamedTuple):
     read_plus: NDArray[np.intp]
     read_minus: NDArray[np.intp]
     first_nudged: int
-    junction_plus: NDArray[np.intp]
-    junction_minus: NDArray[np.intp]
+
+
+class Diodes(NamedTuple):
+    """The nonlinear branches, (junction,) each: ends, Is (A), n Vt (V), and whether it is an antiparallel pair."""
+
+    plus: NDArray[np.intp]
+    minus: NDArray[np.intp]
     saturation: Array
     emission: Array
     antiparallel: NDArray[np.bool_]
@@ -150,7 +154,7 @@ def factor(K: Array, n: int, lead: Array) -> int:
 
 @_compiled
 def back_substitute(K: Array, n: int, y: Array, x: Array) -> None:
-    """x = L^-T D^-1 y, (n,) each, with K as `factor` leaves it. Overwrites x only."""
+    """X = L^-T D^-1 y, (n,) each, with K as `factor` leaves it. Overwrites x only."""
     for k in range(n - 1, -1, -1):
         s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
         j = k + 1
@@ -168,7 +172,7 @@ def back_substitute(K: Array, n: int, y: Array, x: Array) -> None:
 
 @_compiled
 def solve(K: Array, n: int, first: int, r: Array, x: Array) -> None:
-    """x = K^-1 r with K as `factor` leaves it; r is zero before `first`. Overwrites r and x, (n,) each."""
+    """X = K^-1 r with K as `factor` leaves it; r is zero before `first`. Overwrites r and x, (n,) each."""
     for k in range(first, n):
         share = r[k]
         for j in range(k + 1, n):
@@ -220,7 +224,7 @@ def assemble(layout: Layout, g: Array, known: Array, pushed: Array, K: Array) ->
 
 @_compiled
 def gradient(cost: int, temperature: float, unit: float, outputs: Array, target: Array, g: Array) -> None:
-    """g = dC/dv, V, (output,) each: tasks/_costs.py, in volts. Overwrites g."""
+    """G = dC/dv, V, (output,) each: tasks/_costs.py, in volts. Overwrites g."""
     n = len(outputs)
     if cost == CROSS_ENTROPY:
         top, total, wanted = outputs[0], 0.0, target[0]
@@ -248,8 +252,13 @@ def realise(steps: Steps, wished: Array, step: int, held: Array, true: Array) ->
     for branch in range(len(wished)):
         value = wished[branch]
         if top >= 0:
-            above = np.searchsorted(ladder, value)
-            above = min(above, top)
+            above, end = 0, top  # the first that is not below
+            while above < end:
+                middle = (above + end) // 2
+                if ladder[middle] < value:
+                    above = middle + 1
+                else:
+                    end = middle
             below = above if value >= ladder[above] else max(above - 1, 0)
             low, high = ladder[below], ladder[above]
             if steps.draws.shape[0]:
@@ -280,12 +289,14 @@ def junction(u: float, antiparallel: bool) -> tuple[float, float]:
 
 
 @_compiled
-def _imbalance(layout: Layout, K: Array, known: Array, u: Array, F: Array, scale: Array, across: Array) -> None:
+def _imbalance(
+    free: NDArray[np.intp], diodes: Diodes, K: Array, known: Array, u: Array, F: Array, scale: Array, across: Array
+) -> None:
     """F = K u - r + I(Q u + W x): A that leave each free node too much; scale: the sum of their sizes, (free + 1,).
 
     Overwrites F, scale, and rows 0, 1 and 3 of across (V, A, S at the junctions).
     """
-    n, n_nodes = layout.stiffness.shape[0], len(layout.free) - 1
+    n = len(K) - 1
     for i in range(n + 1):
         F[i] = -K[i, n + 1]
         scale[i] = abs(F[i])
@@ -299,14 +310,14 @@ def _imbalance(layout: Layout, K: Array, known: Array, u: Array, F: Array, scale
             scale[j] += abs(back)
         F[i] += own
         scale[i] += size
-    for q in range(len(layout.saturation)):
-        plus, minus = layout.junction_plus[q], layout.junction_minus[q]
-        p, m = layout.free[plus], layout.free[minus]
+    for q in range(len(diodes.saturation)):
+        plus, minus = diodes.plus[q], diodes.minus[q]
+        p, m = free[plus], free[minus]
         volts = known[plus] - known[minus] + (u[p] if p < n else 0.0) - (u[m] if m < n else 0.0)
-        grown, steepness = junction(volts / layout.emission[q], layout.antiparallel[q])
-        amperes = layout.saturation[q] * grown
+        grown, steepness = junction(volts / diodes.emission[q], diodes.antiparallel[q])
+        amperes = diodes.saturation[q] * grown
         across[0, q], across[1, q] = volts, amperes
-        across[3, q] = layout.saturation[q] / layout.emission[q] * steepness
+        across[3, q] = diodes.saturation[q] / diodes.emission[q] * steepness
         F[p] += amperes
         F[m] -= amperes
         scale[p] += abs(amperes)
@@ -314,14 +325,14 @@ def _imbalance(layout: Layout, K: Array, known: Array, u: Array, F: Array, scale
 
 
 @_compiled
-def _factor_slopes(layout: Layout, K: Array, J: Array, lead: Array, across: Array) -> int:
+def _factor_slopes(free: NDArray[np.intp], diodes: Diodes, K: Array, J: Array, lead: Array, across: Array) -> int:
     """J = K + the junctions' slopes, factored; row 2 of across tells which slopes. Returns what `factor` does."""
-    n = layout.stiffness.shape[0]
+    n = len(K) - 1
     for i in range(n):
         for j in range(i, n):
             J[i, j] = K[i, j]
-    for q in range(len(layout.saturation)):
-        p, m = layout.free[layout.junction_plus[q]], layout.free[layout.junction_minus[q]]
+    for q in range(len(diodes.saturation)):
+        p, m = free[diodes.plus[q]], free[diodes.minus[q]]
         siemens = across[3, q]
         across[2, q] = siemens
         if p == m:
@@ -336,25 +347,33 @@ def _factor_slopes(layout: Layout, K: Array, J: Array, lead: Array, across: Arra
 
 @_compiled
 def _fraction(
-    layout: Layout, K: Array, known: Array, u: Array, step: Array, across: Array, descent: float, trial: Array
+    free: NDArray[np.intp],
+    diodes: Diodes,
+    K: Array,
+    known: Array,
+    u: Array,
+    step: Array,
+    across: Array,
+    descent: float,
+    trial: Array,
 ) -> float:
     """How much of a Newton step is taken: no junction runs up its exponential, and the energy falls (circuit.py).
 
     trial: (5, free + 1), scratch.
     """
-    n = layout.stiffness.shape[0]
+    n = len(K) - 1
     fraction, longest = 1.0, 0.0
-    for q in range(len(layout.saturation)):
-        p, m = layout.free[layout.junction_plus[q]], layout.free[layout.junction_minus[q]]
+    for q in range(len(diodes.saturation)):
+        p, m = free[diodes.plus[q]], free[diodes.minus[q]]
         change = (step[p] if p < n else 0.0) - (step[m] if m < n else 0.0)
-        ahead = abs(change) / layout.emission[q]
+        ahead = abs(change) / diodes.emission[q]
         longest = max(longest, ahead)
         if ahead <= _FREE_CHANGE:
             continue
         volts = across[0, q]
-        _, now = junction(volts / layout.emission[q], layout.antiparallel[q])
-        _, then = junction((volts + change) / layout.emission[q], layout.antiparallel[q])
-        here = (-volts if change < 0 else volts) / layout.emission[q]
+        _, now = junction(volts / diodes.emission[q], diodes.antiparallel[q])
+        _, then = junction((volts + change) / diodes.emission[q], diodes.antiparallel[q])
+        here = (-volts if change < 0 else volts) / diodes.emission[q]
         open_now = max(here, 0.0)
         beyond = here + ahead - open_now
         if then > now and beyond > _FREE_CHANGE:
@@ -365,7 +384,7 @@ def _fraction(
     for _ in range(_MOST_HALVINGS):
         for i in range(n):
             trial[0, i] = u[i] + fraction * step[i]
-        _imbalance(layout, K, known, trial[0], trial[1], trial[2], kept)
+        _imbalance(free, diodes, K, known, trial[0], trial[1], trial[2], kept)
         there = 0.0
         for i in range(n):
             there += trial[1, i] * step[i]
@@ -377,29 +396,36 @@ def _fraction(
 
 @_compiled
 def _settle(
-    layout: Layout, K: Array, J: Array, lead: Array, known: Array, u: Array, across: Array
+    free: NDArray[np.intp],
+    diodes: Diodes,
+    K: Array,
+    J: Array,
+    lead: Array,
+    known: Array,
+    u: Array,
+    across: Array,
 ) -> tuple[int, int, float]:
     """Solve K u + I(Q u + W x) = r by damped Newton from u; an old factor is used again while that pays.
 
     Overwrites u, J (the factor) and across: V, A at the solution, and S in the factor. Returns status, free number, A.
     """
-    n = layout.stiffness.shape[0]
+    n = len(K) - 1
     work = np.zeros((5, n + 1))
     F, scale, step = np.zeros(n + 1), np.zeros(n + 1), np.zeros(n)
     highest, steepest = 0.0, np.inf
     for node in range(len(known)):
         highest = max(highest, abs(known[node]))
-    for q in range(len(layout.saturation)):
-        steepest = min(steepest, layout.emission[q])
+    for q in range(len(diodes.saturation)):
+        steepest = min(steepest, diodes.emission[q])
     previous, stale = np.inf, False
     for _ in range(_MOST_ITERATIONS):
-        _imbalance(layout, K, known, u, F, scale, across)
+        _imbalance(free, diodes, K, known, u, F, scale, across)
         volts = highest
         for i in range(n):
             volts = max(volts, highest + abs(u[i]))
         while True:
             if not stale:
-                where = _factor_slopes(layout, K, J, lead, across)
+                where = _factor_slopes(free, diodes, K, J, lead, across)
                 if where >= 0:
                     return NOT_POSITIVE, where, 0.0
             for i in range(n):
@@ -418,7 +444,7 @@ def _settle(
             balanced &= abs(F[i]) <= 1e-13 * scale[i] + 4 * _EPS * volts * K[i, i] + 1e-100
         if balanced and (size <= _ROUNDING * volts + 1e-100 or size >= 0.5 * previous):
             return DONE, 0, 0.0
-        fraction = _fraction(layout, K, known, u, step, across, descent, work)
+        fraction = _fraction(free, diodes, K, known, u, step, across, descent, work)
         for i in range(n):
             u[i] += fraction * step[i]
         previous = size
@@ -431,26 +457,28 @@ def _settle(
 
 
 @_compiled
-def _bend(layout: Layout, q: int, across: Array, dx: float) -> float:
+def _bend(diodes: Diodes, q: int, across: Array, dx: float) -> float:
     """I(x + dx) - I(x) - c dx of a junction, A; c: the slope that is in the factor."""
-    change = dx / layout.emission[q]
-    here = across[0, q] / layout.emission[q]
+    change = dx / diodes.emission[q]
+    here = across[0, q] / diodes.emission[q]
     if abs(here) + abs(change) > _LARGEST_EXPONENT:
-        grown, _ = junction(here + change, layout.antiparallel[q])
-        return layout.saturation[q] * grown - across[1, q] - across[2, q] * dx
+        grown, _ = junction(here + change, diodes.antiparallel[q])
+        return float(diodes.saturation[q] * grown - across[1, q] - across[2, q] * dx)
     e = math.expm1(change)
-    if layout.antiparallel[q]:  # sinh(h + c) = sinh h cosh c + cosh h sinh c
+    if diodes.antiparallel[q]:  # sinh(h + c) = sinh h cosh c + cosh h sinh c
         inverse = e / (1 + e)
         sine = across[1, q]
-        cosine = math.sqrt(sine * sine + 4 * layout.saturation[q] ** 2)
-        return sine * (0.5 * e * inverse) + cosine * (0.5 * (e + inverse)) - across[2, q] * dx
-    return (across[1, q] + layout.saturation[q]) * e - across[2, q] * dx
+        cosine = math.sqrt(sine * sine + 4 * diodes.saturation[q] ** 2)
+        return float(sine * (0.5 * e * inverse) + cosine * (0.5 * (e + inverse)) - across[2, q] * dx)
+    return float((across[1, q] + diodes.saturation[q]) * e - across[2, q] * dx)
 
 
 @_compiled
 def _swing(
-    layout: Layout,
-    steps: Steps,
+    free: NDArray[np.intp],
+    diodes: Diodes,
+    nudge_push: Array,
+    f: Array,
     K: Array,
     J: Array,
     lead: Array,
@@ -466,7 +494,7 @@ def _swing(
     J X = f J first - (the junctions' bend), first: J^-1 of the nudge. Where that does not shrink, damped Newton for one
     value after the other. Overwrites X; then also J and across.
     """
-    n, n_values, f = layout.stiffness.shape[0], len(steps.f), steps.f
+    n, n_values = len(K) - 1, len(f)
     new = np.zeros((n + 1, n_values))
     old = np.zeros((n + 1, n_values))
     size, volts = 0.0, 0.0
@@ -477,11 +505,13 @@ def _swing(
     enough = max(1e-13 * size, 8 * _EPS * volts)
     previous = np.inf
     for _ in range(_MOST_CHORDS):
-        new[:] = 0.0
-        for q in range(len(layout.saturation)):
-            p, m = layout.free[layout.junction_plus[q]], layout.free[layout.junction_minus[q]]
+        for i in range(n + 1):
             for k in range(n_values):
-                amperes = _bend(layout, q, across, old[p, k] - old[m, k])
+                new[i, k] = 0.0
+        for q in range(len(diodes.saturation)):
+            p, m = free[diodes.plus[q]], free[diodes.minus[q]]
+            for k in range(n_values):
+                amperes = _bend(diodes, q, across, old[p, k] - old[m, k])
                 new[p, k] -= amperes
                 new[m, k] += amperes
         solve_many(J, n, new)
@@ -490,10 +520,13 @@ def _swing(
             for k in range(n_values):
                 new[i, k] += f[k] * first[i]
                 change = max(change, abs(new[i, k] - old[i, k]))
-        new[n] = 0.0
+        for k in range(n_values):
+            new[n, k] = 0.0
         old, new = new, old
         if change <= enough:
-            X[:] = old[:n]
+            for i in range(n):
+                for k in range(n_values):
+                    X[i, k] = old[i, k]
             return DONE, 0, 0.0
         if not change <= 0.5 * previous:
             break
@@ -507,8 +540,8 @@ def _swing(
             there[i] = u[i]
             K[i, n + 1] = rest[i]
             for j in range(len(nudge)):
-                K[i, n + 1] += f[k] * layout.nudge_push[i, j] * nudge[j]
-        status, where, amperes = _settle(layout, K, J, lead, known, there, across)
+                K[i, n + 1] += f[k] * nudge_push[i, j] * nudge[j]
+        status, where, amperes = _settle(free, diodes, K, J, lead, known, there, across)
         if status != DONE:
             break
         for i in range(n):
@@ -517,10 +550,8 @@ def _swing(
 
 
 @_compiled
-def _demodulate(
-    layout: Layout, steps: Steps, a: Array, X: Array, b: Array, read_a: Array, doubt: Array
-) -> float:
-    """a and b of the samples a + X, and the residual's square, V and V^2, (node + 1,). Returns the largest |sample|."""
+def _demodulate(layout: Layout, steps: Steps, a: Array, X: Array, b: Array, read_a: Array, doubt: Array) -> float:
+    """A and b of the samples a + X, and the residual's square, V and V^2, (node + 1,). Returns the largest |sample|."""
     n, largest = layout.stiffness.shape[0], 0.0
     for node in range(len(layout.free) - 1):
         where = layout.free[node]
@@ -540,8 +571,35 @@ def _demodulate(
 
 
 @_compiled
+def _sample(free: NDArray[np.intp], a: Array, X: Array, series: Array, which: NDArray[np.intp]) -> None:
+    """Series = the samples a + X at the values of f that `which` says, V, (sample, node)."""
+    n, n_nodes = len(X), series.shape[1]
+    for sample in range(len(which)):
+        for node in range(n_nodes):
+            where = free[node]
+            series[sample, node] = a[node] + (X[where, which[sample]] if where < n else 0.0)
+
+
+@_compiled
+def _sample_and_fit(f: Array, to_a: Array, to_b: Array, a: Array, b: Array, series: Array, read_a: Array) -> None:
+    """Series = a + b f, V, (sample, node); read_a and b are then fitted to it, by the weights of each sample."""
+    n_nodes = series.shape[1]
+    for sample in range(len(f)):
+        for node in range(n_nodes):
+            series[sample, node] = a[node] + f[sample] * b[node]
+    for node in range(n_nodes):
+        read_a[node] = 0.0
+        b[node] = 0.0
+    for sample in range(len(f)):
+        for node in range(n_nodes):
+            read_a[node] += to_a[sample] * series[sample, node]
+            b[node] += to_b[sample] * series[sample, node]
+
+
+@_compiled
 def run(
     layout: Layout,
+    diodes: Diodes | None,
     steps: Steps,
     first: int,
     wished: Array,
@@ -562,11 +620,10 @@ def run(
     look at; NOT_POSITIVE: the pivot of that free voltage; NOT_SETTLED: amperes left over there.
     """
     n, n_nodes, n_out = layout.stiffness.shape[0], len(layout.free) - 1, layout.nudge_push.shape[1]
-    n_junctions, n_values = len(layout.saturation), len(steps.f)
     free, plus, minus = layout.free, layout.plus, layout.minus
     K, lead = np.zeros((n + 1, n + 2)), np.zeros(n)
-    J = np.zeros((n + 1, n + 2)) if n_junctions else K
-    across, X = np.zeros((4, n_junctions)), np.zeros((n, n_values))
+    J, X = np.zeros((n + 1, n + 2)), np.zeros((n, len(steps.f)))
+    across = np.zeros((4, 0 if diodes is None else len(diodes.saturation)))
     y, r, x = np.zeros(n), np.zeros(n), np.zeros(n + 1)
     g, nudge = np.zeros(n_out), np.zeros(n_out)
     a, b, read_a = np.zeros(n_nodes + 1), np.zeros(n_nodes + 1), np.zeros(n_nodes + 1)
@@ -575,11 +632,12 @@ def run(
         example = steps.order[step]
         known = steps.known[example]
         assemble(layout, true, known, steps.pushed[example], K)
-        if n_junctions:
-            status, where, amperes = _settle(layout, K, J, lead, known, u, across)
+        if diodes is not None:
+            status, where, amperes = _settle(free, diodes, K, J, lead, known, u, across)
             if status != DONE:
                 return status, step, where, amperes
-            x[:n] = u
+            for i in range(n):
+                x[i] = u[i]
         else:
             where = factor(K, n, lead)
             if where >= 0:
@@ -605,9 +663,11 @@ def run(
         for i in range(layout.first_nudged, n):
             for j in range(n_out):
                 r[i] += layout.nudge_push[i, j] * nudge[j]
-        if n_junctions:
+        if diodes is not None:
             solve(J, n, layout.first_nudged, r, x)
-            status, where, amperes = _swing(layout, steps, K, J, lead, known, u, nudge, x, X, across)
+            status, where, amperes = _swing(
+                free, diodes, layout.nudge_push, steps.f, K, J, lead, known, u, nudge, x, X, across
+            )
             if status != DONE:
                 return status, step, where, amperes
             largest = _demodulate(layout, steps, a, X, b, read_a, doubt)
@@ -616,17 +676,20 @@ def run(
             largest = 0.0
             for node in range(n_nodes):
                 b[node] = x[free[node]]
+                read_a[node] = a[node]
                 largest = max(largest, abs(a[node]) + abs(b[node]))
-            read_a[:] = a
         if largest >= steps.range:
             return MAY_OVERLOAD, step, 0, 0.0
         if len(series):
-            _sample(layout, steps, a, b, X, series, which, read_a)
+            if diodes is not None:
+                _sample(free, a, X, series, which)
+            else:
+                _sample_and_fit(steps.f, steps.to_a, steps.to_b, a, b, series, read_a)
         shown = a if steps.free_activation else read_a
         for branch in range(len(plus)):
             p, m = plus[branch], minus[branch]
             product = (shown[p] - shown[m]) * (b[p] - b[m])
-            if n_junctions and not steps.free_activation:
+            if diodes is not None and not steps.free_activation:
                 product -= steps.shared * (doubt[p] + doubt[m])
             base = wished[branch] if steps.accumulate else held[branch]
             wished[branch] = min(max(base - steps.alpha * product, steps.lowest[branch]), steps.highest[branch])
@@ -634,36 +697,3 @@ def run(
         for node in range(n_nodes):
             response[0, node], response[1, node] = read_a[node], b[node]
     return DONE, len(steps.order), 0, 0.0
-
-
-@_compiled
-def _sample(
-    layout: Layout,
-    steps: Steps,
-    a: Array,
-    b: Array,
-    X: Array,
-    series: Array,
-    which: NDArray[np.intp],
-    read_a: Array,
-) -> None:
-    """series = the samples, V, (sample, node). Linear: a and b are then fitted to them, and overwritten."""
-    n, n_nodes = layout.stiffness.shape[0], len(layout.free) - 1
-    if len(layout.saturation):
-        for sample in range(len(which)):
-            for node in range(n_nodes):
-                where = layout.free[node]
-                series[sample, node] = a[node] + (X[where, which[sample]] if where < n else 0.0)
-        return
-    for sample in range(len(which)):
-        f = steps.f[which[sample]]
-        for node in range(n_nodes):
-            series[sample, node] = a[node] + f * b[node]
-    for node in range(n_nodes):
-        read_a[node] = 0.0
-        b[node] = 0.0
-    for sample in range(len(which)):
-        to_a, to_b = steps.to_a[which[sample]], steps.to_b[which[sample]]
-        for node in range(n_nodes):
-            read_a[node] += to_a * series[sample, node]
-            b[node] += to_b * series[sample, node]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ from freqprop_lab.waveform import Waveform
 from simulated_bench.circuit import Circuit, CircuitError, Connection
 
 if TYPE_CHECKING:
-    from simulated_bench._kernels import Layout
+    from simulated_bench._kernels import Diodes, Layout
 
 MOST_LINEAR = 150  # free nodes: beyond, LAPACK factors so much faster that a call from Python a step does not matter
 _SAME_F = 14  # decimals, as in breadboard.py
@@ -120,10 +120,13 @@ class Block:
     per_ampere: (source, output). Raises CircuitError for elements or a wiring that the kernels don't know.
     """
 
-    def __init__(self, network: Network, connections: Sequence[Connection], circuit: Circuit, per_ampere: Array) -> None:
+    def __init__(
+        self, network: Network, connections: Sequence[Connection], circuit: Circuit, per_ampere: Array
+    ) -> None:
         self.network, self._circuit = network, circuit
         self._D = np.vstack([circuit.D, np.zeros(circuit.D.shape[1])])  # ground comes last
         self._order = self._elimination()
+        self.diodes: Diodes | None = None
         self.layout = self._laid_out(connections, np.ascontiguousarray(per_ampere, dtype=np.float64))
 
     def run(
@@ -151,13 +154,13 @@ class Block:
         n_tunable = len(state.wished)
         empty = np.zeros(0)
         f, to_a, to_b, doubt, which = empty, empty, empty, empty, np.zeros(0, dtype=np.intp)
-        if record is not None and series is not None and not len(layout.saturation):
+        if record is not None and series is not None and self.diodes is None:
             counts = np.bincount(record.which)  # the samples one by one
             f, which = record.f[record.which], np.arange(len(record.which))
             to_a, to_b = ((weights / counts)[record.which] for weights in (record.to_a, record.to_b))
-        elif record is not None and len(layout.saturation):
+        elif record is not None and self.diodes is not None:
             f, to_a, to_b, doubt, which = record.f, record.to_a, record.to_b, record.to_doubt, record.which
-        elif len(layout.saturation):
+        elif self.diodes is not None:
             raise TypeError("with diodes a and b hang on the waveform: give a record")
         steps = kernels.Steps(
             order=_whole(plan.order),
@@ -191,9 +194,9 @@ class Block:
         u = np.zeros(len(roots)) if state.volts is None else np.ascontiguousarray(state.volts[roots])
         taken = np.zeros((0, 0)) if series is None else series
         status, step, where, amperes = kernels.run(
-            layout, steps, first, state.wished, state.held, state.true, u, outputs, response, taken, which
+            layout, self.diodes, steps, first, state.wished, state.held, state.true, u, outputs, response, taken, which
         )
-        if len(layout.saturation):
+        if self.diodes is not None:
             state.volts = np.append(u, 0.0)[layout.free[:-1]] + known[plan.order[max(step - 1, 0)], :-1]
             state.volts[roots] = u
         if status in {kernels.BEYOND_LIMIT, kernels.MAY_OVERLOAD}:
@@ -241,11 +244,11 @@ class Block:
             elif wired.resistance:
                 fixed.append((wired.plus, wired.minus, 1 / wired.resistance, np.eye(n_sources)[number]))
         stiffness, push = np.zeros((n_free + 1, n_free + 1)), injected
-        for plus, minus, siemens, own in fixed:
-            i, j = free[plus], free[minus]
+        for start, end, siemens, own in fixed:
+            i, j = free[start], free[end]
             for row, column, sign in ((i, i, 1), (j, j, 1), (i, j, -1), (j, i, -1)):
                 stiffness[row, column] += sign * siemens
-            volts = self._D[plus] - self._D[minus] - own
+            volts = self._D[start] - self._D[end] - own
             push[i] -= siemens * volts
             push[j] += siemens * volts
         self._push = np.ascontiguousarray(push[:n_free])
@@ -255,8 +258,15 @@ class Block:
         plus, minus = (np.where(ends < 0, n_nodes, ends) for ends in network.tunable_ends)
         read_plus, read_minus = (np.where(ends < 0, n_nodes, ends) for ends in network.output_ends)
         nudged = np.flatnonzero(nudge_push.any(axis=1))
-        table = np.array(junctions, dtype=np.float64).reshape(-1, 5)
-        ends = np.where(table[:, :2] < 0, n_nodes, table[:, :2]).astype(np.intp)
+        if junctions:
+            table = np.array(junctions, dtype=np.float64)
+            self.diodes = _kernels().Diodes(
+                plus=_whole(table[:, 0]) % (n_nodes + 1),  # ground, -1, comes last
+                minus=_whole(table[:, 1]) % (n_nodes + 1),
+                saturation=np.ascontiguousarray(table[:, 2]),
+                emission=np.ascontiguousarray(table[:, 3]),
+                antiparallel=table[:, 4] > 0,
+            )
         return _kernels().Layout(  # type: ignore[no-any-return]
             free=free.astype(np.intp),
             plus=_whole(plus),
@@ -268,11 +278,6 @@ class Block:
             read_plus=_whole(read_plus),
             read_minus=_whole(read_minus),
             first_nudged=int(nudged[0]) if len(nudged) else n_free,
-            junction_plus=_whole(ends[:, 0]),
-            junction_minus=_whole(ends[:, 1]),
-            saturation=np.ascontiguousarray(table[:, 2]),
-            emission=np.ascontiguousarray(table[:, 3]),
-            antiparallel=table[:, 4] > 0,
         )
 
     def _known(self, levels: Array) -> tuple[Array, Array]:
@@ -293,7 +298,7 @@ def _numbers(values: Array, shape: tuple[int, ...] | None = None) -> Array:
     return array
 
 
-def _whole(values: NDArray[np.intp]) -> NDArray[np.intp]:
+def _whole(values: NDArray[Any]) -> NDArray[np.intp]:
     return np.ascontiguousarray(values, dtype=np.intp)
 
 
