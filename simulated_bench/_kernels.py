@@ -78,12 +78,14 @@ class Diodes(NamedTuple):
 
 
 class Steps(NamedTuple):
-    """What is to be done. Per example: known voltages, V, (example, node + 1); pushed: A into the free nodes by
-    sources and fixed branches, (example, free); size: of the levels at the sources, (example, source); targets, V.
+    """What is to be done: a plan, and what its sources, parts and meter are.
 
+    Per example. known: voltages, V, (example, node + 1); pushed: A into the free nodes by sources and fixed branches,
+    (example, free); size: of the levels at the sources, (example, source); targets: V, (example, output).
     lowest, highest: S, (tunable,). limit: of each source, (source,); range: of the meter, V. cost: SQUARED...;
-    temperature: V; unit: V, one task volt, for the gradient of the cross-entropy. ladder: the parts' conductances, rising, S; empty: any. wiper: Ohm; factor, stuck: (tunable,), what
-    is true of a part. draws: (step, tunable) in 0..1 for stochastic rounding, or (0, 0): the nearest.
+    temperature: V; unit: V, one task volt, for the gradient of the cross-entropy. ladder: the parts' conductances,
+    rising, S; empty: any. wiper: Ohm; factor, stuck: (tunable,), what is true of a part.
+    draws: (step, tunable) in 0..1 for stochastic rounding, or (0, 0): the nearest.
     f: distinct values of the waveform, (value,); to_a, to_b: their weights in a and b; to_doubt: in the sum of squares
     that the residual is; shared: what a V^2 of that adds to the mean of a b. Empty: closed form, linear only.
     """
@@ -201,7 +203,10 @@ def solve_many(K: Array, n: int, X: Array) -> None:
 
 @_compiled
 def assemble(layout: Layout, g: Array, known: Array, pushed: Array, K: Array) -> None:
-    """K = P^T g P and, in column n_free + 1, r = pushed - P^T g (known voltages). Overwrites K, (free + 1, free + 2)."""
+    """K = P^T g P and, in column n_free + 1, r = pushed - P^T g (known voltages). Overwrites K.
+
+    K: (free + 1, free + 2), S and A, its upper triangle; the row and column n_free are the bin.
+    """
     n = layout.stiffness.shape[0]
     for i in range(n):
         for j in range(i, n):

@@ -308,6 +308,7 @@ class NumericKind(BenchKind):
     """The entry point `numeric`."""
 
     model = NumericBenchFile
+    in_arithmetic = True
 
     def open(self, settings: BenchSettings, request: BenchRequest) -> NumericBench:
         """Build the network, by the experiment's wishes where it has any, and the bench around it."""
