@@ -306,15 +306,11 @@ def _imbalance(
         F[i] = -K[i, n + 1]
         scale[i] = abs(F[i])
     for i in range(n):
-        own, size = K[i, i] * u[i], abs(K[i, i] * u[i])
-        for j in range(i + 1, n):
-            through, back = K[i, j] * u[j], K[i, j] * u[i]
-            own += through
-            size += abs(through)
-            F[j] += back
-            scale[j] += abs(back)
-        F[i] += own
-        scale[i] += size
+        volts = u[i]
+        for j in range(n):
+            through = K[i, j] * volts
+            F[j] += through
+            scale[j] += abs(through)
     for q in range(len(diodes.saturation)):
         plus, minus = diodes.plus[q], diodes.minus[q]
         p, m = free[plus], free[minus]
@@ -422,6 +418,9 @@ def _settle(
         highest = max(highest, abs(known[node]))
     for q in range(len(diodes.saturation)):
         steepest = min(steepest, diodes.emission[q])
+    for i in range(n):  # the residual wants the other triangle too
+        for j in range(i):
+            K[i, j] = K[j, i]
     previous, stale = np.inf, False
     for _ in range(_MOST_ITERATIONS):
         _imbalance(free, diodes, K, known, u, F, scale, across)
@@ -469,13 +468,20 @@ def _bend(diodes: Diodes, q: int, across: Array, dx: float) -> float:
     if abs(here) + abs(change) > _LARGEST_EXPONENT:
         grown, _ = junction(here + change, diodes.antiparallel[q])
         return float(diodes.saturation[q] * grown - across[1, q] - across[2, q] * dx)
-    e = math.expm1(change)
+    square = change * change
+    if square < 0.09:  # Taylor's, to the last bit
+        sinh = 1 + square / 72 * (1 + square / 110 * (1 + square / 156))
+        sinh = change * (1 + square / 6 * (1 + square / 20 * (1 + square / 42 * sinh)))
+        cosh_1 = 1 + square / 90 * (1 + square / 132)
+        cosh_1 = square / 2 * (1 + square / 12 * (1 + square / 30 * (1 + square / 56 * cosh_1)))
+    else:
+        e = math.expm1(change)
+        sinh, cosh_1 = 0.5 * (e + e / (1 + e)), 0.5 * e * (e / (1 + e))
     if diodes.antiparallel[q]:  # sinh(h + c) = sinh h cosh c + cosh h sinh c
-        inverse = e / (1 + e)
         sine = across[1, q]
         cosine = math.sqrt(sine * sine + 4 * diodes.saturation[q] ** 2)
-        return float(sine * (0.5 * e * inverse) + cosine * (0.5 * (e + inverse)) - across[2, q] * dx)
-    return float((across[1, q] + diodes.saturation[q]) * e - across[2, q] * dx)
+        return float(sine * cosh_1 + cosine * sinh - across[2, q] * dx)
+    return float((across[1, q] + diodes.saturation[q]) * (sinh + cosh_1) - across[2, q] * dx)
 
 
 @_compiled
@@ -500,8 +506,8 @@ def _swing(
     value after the other. Overwrites X; then also J and across.
     """
     n, n_values = len(K) - 1, len(f)
-    new = np.zeros((n + 1, n_values))
-    old = np.zeros((n + 1, n_values))
+    padded = (n_values + 3) // 4 * 4  # whole vectors
+    new, old = np.zeros((n + 1, padded)), np.zeros((n + 1, padded))
     size, volts = 0.0, 0.0
     for i in range(n):
         size, volts = max(size, abs(first[i])), max(volts, abs(u[i]))
@@ -511,11 +517,13 @@ def _swing(
     previous = np.inf
     for _ in range(_MOST_CHORDS):
         for i in range(n + 1):
-            for k in range(n_values):
+            for k in range(padded):
                 new[i, k] = 0.0
         for q in range(len(diodes.saturation)):
             p, m = free[diodes.plus[q]], free[diodes.minus[q]]
             for k in range(n_values):
+                if f[k] == 0:
+                    continue
                 amperes = _bend(diodes, q, across, old[p, k] - old[m, k])
                 new[p, k] -= amperes
                 new[m, k] += amperes
@@ -610,7 +618,7 @@ def run(
     wished: Array,
     held: Array,
     true: Array,
-    u: Array,
+    starts: Array,
     outputs: Array,
     response: Array,
     series: Array,
@@ -618,7 +626,8 @@ def run(
 ) -> tuple[int, int, int, float]:
     """Do steps first, first + 1, ... of a block (eq. 3.4 and 3.5, open-loop nudge).
 
-    Overwrites wished, held, true (S, (tunable,)), u (V, (free,): where Newton starts), outputs (V, (step, output)),
+    Overwrites wished, held, true (S, (tunable,)), outputs (V, (step, output)), starts (V, (example + 1, free): where
+    Newton starts, NaN where an example has not been solved yet, the last row that of the step before; or (1, free)),
     response (V, (2, node): a and b of the last step), and series (V, (sample, node)): the last step's samples at the
     values f[which], unless it is empty; then a and b are taken from them.
     Returns status, step, free number and amperes. BEYOND_LIMIT, MAY_OVERLOAD: that step is not done, and for others to
@@ -629,7 +638,7 @@ def run(
     K, lead = np.zeros((n + 1, n + 2)), np.zeros(n)
     J, X = np.zeros((n + 1, n + 2)), np.zeros((n, len(steps.f)))
     across = np.zeros((4, 0 if diodes is None else len(diodes.saturation)))
-    y, r, x = np.zeros(n), np.zeros(n), np.zeros(n + 1)
+    y, r, x, u = np.zeros(n), np.zeros(n), np.zeros(n + 1), np.zeros(n)
     g, nudge = np.zeros(n_out), np.zeros(n_out)
     a, b, read_a = np.zeros(n_nodes + 1), np.zeros(n_nodes + 1), np.zeros(n_nodes + 1)
     doubt = np.zeros(n_nodes + 1)
@@ -638,11 +647,17 @@ def run(
         known = steps.known[example]
         assemble(layout, true, known, steps.pushed[example], K)
         if diodes is not None:
+            row = example if len(starts) > 1 and not np.isnan(starts[example, 0]) else len(starts) - 1
+            for i in range(n):
+                u[i] = starts[row, i]
             status, where, amperes = _settle(free, diodes, K, J, lead, known, u, across)
             if status != DONE:
                 return status, step, where, amperes
             for i in range(n):
                 x[i] = u[i]
+                starts[-1, i] = u[i]
+                if len(starts) > 1:
+                    starts[example, i] = u[i]
         else:
             where = factor(K, n, lead)
             if where >= 0:

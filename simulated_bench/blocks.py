@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from simulated_bench._kernels import Diodes, Layout
 
 MOST_LINEAR = 150  # free nodes: beyond, LAPACK factors so much faster that a call from Python a step does not matter
+_MOST_STARTS = 100_000  # numbers, which every checkpoint holds
 _SAME_F = 14  # decimals, as in breadboard.py
 
 
@@ -63,15 +64,15 @@ class Projection:
 
 @dataclass
 class BlockState:
-    """What a step leaves to the next: wished, held and true conductances, S, (tunable,); volts: (node,), V, or None.
+    """What a step leaves to the next: wished, held and true conductances, S, (tunable,); held: what the parts tell.
 
-    held: what the parts tell; volts: where Newton starts, of a network with diodes.
+    starts: of a network with diodes, the free voltages at which Newton starts, V, see `Block.no_starts`; else None.
     """
 
     wished: Array
     held: Array
     true: Array
-    volts: Array | None = None
+    starts: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -191,14 +192,12 @@ class Block:
             free_activation=bool(plan.free_activation),
         )
         roots = self._circuit.roots[self._order]
-        u = np.zeros(len(roots)) if state.volts is None else np.ascontiguousarray(state.volts[roots])
+        if state.starts is None:
+            state.starts = self.no_starts(len(levels))
         taken = np.zeros((0, 0)) if series is None else series
         status, step, where, amperes = kernels.run(
-            layout, self.diodes, steps, first, state.wished, state.held, state.true, u, outputs, response, taken, which
+            layout, self.diodes, steps, first, state.wished, state.held, state.true, state.starts, outputs, response, taken, which
         )
-        if self.diodes is not None:
-            state.volts = np.append(u, 0.0)[layout.free[:-1]] + known[plan.order[max(step - 1, 0)], :-1]
-            state.volts[roots] = u
         if status in {kernels.BEYOND_LIMIT, kernels.MAY_OVERLOAD}:
             return Handed(step)
         if status == kernels.NOT_POSITIVE:
@@ -212,6 +211,19 @@ class Block:
                 f"{self.network.nodes[roots[where]]}; check the parts there"
             )
         return None
+
+    def no_starts(self, n_examples: int) -> Array:
+        """Return where Newton starts at first: each example where it ended last, in the order of elimination.
+
+        (example + 1, free), V: NaN for an example that has not been solved, the last row that of the step before; or
+        (1, free), of the step before alone, where the other would be large.
+        """
+        n_free = self._circuit.n_free
+        if n_examples * n_free > _MOST_STARTS:
+            return np.zeros((1, n_free))
+        starts = np.full((n_examples + 1, n_free), np.nan)
+        starts[-1] = 0.0
+        return starts
 
     def _elimination(self) -> NDArray[np.intp]:
         """Return the free voltages in the order of elimination, those of outputs last: a nudge is zero before them."""

@@ -79,6 +79,7 @@ class NumericBench(Bench):
             ports=model.ports,
         )
         self._block: tuple[Circuit, Block] | None = None
+        self._starts: Array | None = None
         self._read_as: tuple[Waveform, Projection] | None = None
         self._source.make_safe()
 
@@ -152,7 +153,7 @@ class NumericBench(Bench):
             self.program(self.conductances)
             held, true = self._elements.state()
         assert held is not None and true is not None  # noqa: S101, PT018 - just programmed
-        state = BlockState(plan.wished.copy(), held.copy(), true.copy(), self.breadboard.start)
+        state = BlockState(plan.wished.copy(), held.copy(), true.copy(), self._starts_of(plan))
         outputs, response = np.empty((len(plan.order), plan.targets.shape[1])), np.zeros((2, len(self.network.nodes)))
         try:
             self._run_all(plan, state, outputs, response)
@@ -160,8 +161,7 @@ class NumericBench(Bench):
             self._refuse_gaps_in(state.held)
             raise NetworkError(f"bench {self.name}: {error}") from None
         realised = self.program(state.held)
-        if not self.network.is_linear:
-            self.breadboard.start = state.volts
+        self._starts = state.starts
         a, b = response
         return BlockResult(state.wished, realised, outputs, Response(a, b, np.zeros((len(a), 2, 2))))
 
@@ -190,6 +190,12 @@ class NumericBench(Bench):
             else:
                 self._refuse_step(plan, state, handed.step)
             first = handed.step + 1
+
+    def _starts_of(self, plan: BlockPlan) -> Array | None:
+        """Return where Newton starts, unless these are other examples than before."""
+        if self._starts is None or len(self._starts) not in {1, len(plan.levels) + 1}:
+            return None
+        return self._starts.copy()
 
     def _projection(self, waveform: Waveform) -> Projection:
         if self._read_as is None or self._read_as[0] is not waveform:
@@ -273,13 +279,14 @@ class NumericBench(Bench):
             "held": held,
             "true": true,
             "start": self.breadboard.start,
+            "starts": self._starts,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up such a state: what follows is the same to the last bit."""
         self._meter.noise.bit_generator.state = state["noise"]
         self.breadboard.records = state["records"]
-        self.breadboard.start = state["start"]
+        self.breadboard.start, self._starts = state["start"], state.get("starts")
         if "on" in state:
             self.breadboard.drive(Excitation(state["on"], np.zeros_like(state["on"])))
         self._elements.restore(state["held"], state["true"])
