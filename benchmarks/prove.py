@@ -19,7 +19,15 @@ import speed
 import xor
 
 _PAGE = Path(__file__).parent.parent / "docs" / "figures.md"
-_BENCHMARKS = {"speed": speed, "solver": solver, "loop": loop, "lockin": lockin, "iris": iris, "xor": xor, "parts": parts}
+_BENCHMARKS = {
+    "speed": speed,
+    "solver": solver,
+    "loop": loop,
+    "lockin": lockin,
+    "iris": iris,
+    "xor": xor,
+    "parts": parts,
+}
 _HEAD = """\
 # Figures
 

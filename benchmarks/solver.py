@@ -223,7 +223,9 @@ class Spice(Peer):
         name = ["0", *(f"n{i}" for i in range(1, 40))]
         lines = ["step"]
         lines += [f"r{k} {name[p]} {name[m]} {1 / g!r}" for k, (p, m, g) in enumerate(zip(*problem.ends, G.tolist()))]
-        lines += [f"i{k} {name[m]} {name[p]} {x!r}" for k, (p, m, x) in enumerate(zip(*problem.inputs, levels.tolist()))]
+        lines += [
+            f"i{k} {name[m]} {name[p]} {x!r}" for k, (p, m, x) in enumerate(zip(*problem.inputs, levels.tolist()))
+        ]
         lines += [f"io{k} {name[m]} {name[p]} dc 0 sin(0 0 1)" for k, (p, m) in enumerate(problem.outputs.T)]
         for node in problem.diodes:
             lines += [f"da{node} n{node} 0 dm", f"db{node} 0 n{node} dm"]

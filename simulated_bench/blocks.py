@@ -196,7 +196,18 @@ class Block:
             state.starts = self.no_starts(len(levels))
         taken = np.zeros((0, 0)) if series is None else series
         status, step, where, amperes = kernels.run(
-            layout, self.diodes, steps, first, state.wished, state.held, state.true, state.starts, outputs, response, taken, which
+            layout,
+            self.diodes,
+            steps,
+            first,
+            state.wished,
+            state.held,
+            state.true,
+            state.starts,
+            outputs,
+            response,
+            taken,
+            which,
         )
         if status in {kernels.BEYOND_LIMIT, kernels.MAY_OVERLOAD}:
             return Handed(step)

@@ -71,7 +71,7 @@ def train_seeds(
     if stopped or idle:
         raise KeyboardInterrupt(_how_to_go_on(stopped, idle))
     if done.of("failed"):
-        raise click.exceptions.Exit(1)
+        raise SystemExit(1)
 
 
 def _teller(*, quiet: bool) -> Callable[[SeedRun, int], None]:

@@ -355,11 +355,15 @@ def test_what_cannot_be_a_plan_is_refused_before_the_kernel() -> None:
     limits, n = (np.full(4, np.inf), np.inf), len(plan.wished)
     with pytest.raises(ValueError, match="shape"):
         a_block(network).run(
-            replace(plan, lowest=np.zeros(3)), np.zeros((4, 4)), limits, parts(n), state, np.zeros((2, 2)), np.zeros((2, 7))
+            replace(plan, lowest=np.zeros(3)),
+            np.zeros((4, 4)),
+            limits,
+            parts(n),
+            state,
+            np.zeros((2, 2)),
+            np.zeros((2, 7)),
         )
     with pytest.raises(TypeError, match="give a record"):
         a_block(drawn_network(rng, 7, 2)).run(
             plan, np.zeros((4, 4)), limits, parts(n), state, np.zeros((2, 2)), np.zeros((2, 7))
         )
-
-
