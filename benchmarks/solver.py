@@ -173,6 +173,7 @@ class Naive(Peer):
     """np.linalg.solve for each sample; with diodes Newton for each sample from the last one."""
 
     def solve(self, G: Any, currents: Any, start: Any) -> Any:
+        """Return node voltages, one case after the other."""
         import numpy as np
 
         K, volts = self.stiffness(G), np.zeros(currents.shape)
@@ -199,7 +200,8 @@ class Naive(Peer):
 class ManyAtOnce(Peer):
     """One np.linalg.solve with 100 right-hand sides; linear only."""
 
-    def solve(self, G: Any, currents: Any, start: Any) -> Any:
+    def solve(self, G: Any, currents: Any, start: Any) -> Any:  # noqa: ARG002 - a linear network needs none
+        """Return node voltages, all cases at once."""
         import numpy as np
 
         volts = np.zeros(currents.shape)
@@ -217,14 +219,19 @@ class Spice(Peer):
         self._spice = Ngspice()
 
     def respond(self, G: Any, levels: Any, target: Any) -> tuple[Any, Any]:
+        """Return a and b, (node,) each; the network is loaded anew, which is faster than altering 390 resistors."""
         import numpy as np
 
         problem, spice = self.problem, self._spice
         name = ["0", *(f"n{i}" for i in range(1, 40))]
         lines = ["step"]
-        lines += [f"r{k} {name[p]} {name[m]} {1 / g!r}" for k, (p, m, g) in enumerate(zip(*problem.ends, G.tolist()))]
         lines += [
-            f"i{k} {name[m]} {name[p]} {x!r}" for k, (p, m, x) in enumerate(zip(*problem.inputs, levels.tolist()))
+            f"r{k} {name[p]} {name[m]} {1 / g!r}"
+            for k, (p, m, g) in enumerate(zip(*problem.ends, G.tolist(), strict=True))
+        ]
+        lines += [
+            f"i{k} {name[m]} {name[p]} {x!r}"
+            for k, (p, m, x) in enumerate(zip(*problem.inputs, levels.tolist(), strict=True))
         ]
         lines += [f"io{k} {name[m]} {name[p]} dc 0 sin(0 0 1)" for k, (p, m) in enumerate(problem.outputs.T)]
         for node in problem.diodes:
@@ -312,7 +319,7 @@ def _pairs(n_diodes: int, n_pairs: int) -> list[Row]:
 
 
 def _floor() -> Row:
-    """What the step would take if every multiplication and addition ran at the speed of a large matrix product."""
+    """Say what the step would take if every multiplication and addition ran at the speed of a large matrix product."""
     import numpy as np
 
     n = 39

@@ -1,4 +1,4 @@
-"""Blocks of compiled steps, held against the equations in plain NumPy: every cost, taps, diodes, and what goes wrong."""
+"""Blocks of compiled steps, held against the equations in plain NumPy: costs, taps, diodes, and what goes wrong."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def oracle_volts(network: Network, G: np.ndarray, x: np.ndarray, start: np.ndarr
     for _ in range(200):
         A, r = np.zeros((n + 1, n + 1)), np.zeros(n + 1)
 
-        def stamp(plus: int, minus: int, siemens: float, amperes: float) -> None:
+        def stamp(plus: int, minus: int, siemens: float, amperes: float, A: np.ndarray = A, r: np.ndarray = r) -> None:
             """A branch whose current is siemens (v_plus - v_minus) + amperes."""
             for node, sign in ((plus, 1), (minus, -1)):
                 if node >= 0:
