@@ -5,6 +5,7 @@ The peer is the recipe in plain NumPy, one solve for each sample (tests/referenc
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -78,19 +79,23 @@ def rows(*, quick: bool = False) -> list[Row]:
         began = time.perf_counter()
         subprocess.run(_HELP, check=True, capture_output=True)
         helps.append(time.perf_counter() - began)
+    seconds, trained = [], []
     with tempfile.TemporaryDirectory() as folder:
-        began = time.perf_counter()
-        arguments = ["train", "--quiet", "--run", f"{folder}/run", *(["--epochs", "20"] if quick else [])]
-        subprocess.run([*_HELP[:-1], *arguments], check=True, capture_output=True)
-        seconds = time.perf_counter() - began
-        size = sum(path.stat().st_size for path in Path(folder, "run").iterdir()) / 1e6
+        for turn in range(1 if quick else 4):  # the first may have to compile
+            began = time.perf_counter()
+            more = ["--json", "--quiet", "--run", f"{folder}/{turn}", *(["--epochs", "20"] if quick else [])]
+            told = subprocess.run([*_HELP[:-1], "train", *more], check=True, capture_output=True, text=True).stdout
+            seconds.append(time.perf_counter() - began)
+            trained.append(json.loads(told)["seconds"])
+        size = sum(path.stat().st_size for path in Path(folder, "0").iterdir()) / 1e6
     micro = 1e6
     return [
         Row("a training step of the default network in a block", f"{_median(blocks) * micro:.0f} us", COMMAND),
         Row("the same through respond, step by step", f"{_median(steps) * micro:.0f} us", COMMAND),
         Row("the same in plain NumPy, one solve a sample (the peer)", f"{_median(peers) * micro:.0f} us", COMMAND),
         Row("peer / block, median of pairs in one run", f"{_median(ratios):.0f}x", COMMAND),
-        Row("freqprop train without arguments, whole process", f"{seconds:.1f} s", COMMAND),
+        Row("freqprop train without arguments, whole process, the best of 4", f"{min(seconds):.1f} s", COMMAND),
+        Row("of which training, 75,000 steps", f"{min(trained):.1f} s", COMMAND),
         Row("its run folder", f"{size:.1f} MB", COMMAND),
         Row("freqprop --help, median", f"{_median(helps):.3f} s", COMMAND),
     ]

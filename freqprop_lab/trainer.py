@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,14 @@ from freqprop_lab.bench import Bench
 from freqprop_lab.rules import Block, Example, Measurement, Rule
 from freqprop_lab.runs import Checkpoint, RunFolder
 from freqprop_lab.stopping import Interrupted, StopRequest
-from freqprop_lab.tasks import Objective, Scores, Task
+from freqprop_lab.tasks import CrossEntropy, Objective, Scores, Task
 from freqprop_lab.values import Array, BlockPlan, Flag, Response, Update
 
 _CHECKPOINT_EVERY = 1.0  # s, on a bench that can repeat what is lost
+_SAVE_EPOCHS_EVERY = 0.1  # s, there, between epochs: a short epoch is done again sooner than it is saved
 _TELL_EVERY = 0.1  # s
+_BLOCK_TIME = 0.1  # s, after which a block should be done, so that Ctrl-C is answered
+_FEWEST_STEPS = 16  # of a block
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,7 @@ class Trainer:
         self._accuracy: float | None = None
         self._told = self._saved = time.monotonic()
         self._raised = 0
+        self._block_steps = _FEWEST_STEPS
 
     def read(self, levels: Array) -> Array:
         """Return the outputs (example, output) of levels (example, input), both in task units."""
@@ -122,9 +126,8 @@ class Trainer:
         while self.state.epoch < self.settings.epochs:
             if self.state.place == 0:
                 self._begin_epoch()
-            plan = self._plan()
-            if plan is not None and self.bench.can_run(plan):
-                self._run_block(plan, log)
+            if self._runs_blocks():
+                self._run_block(log)
             else:
                 self._run_steps(log, stop, tell, (began, first))
             if self.state.place == len(self.task.train):
@@ -210,28 +213,49 @@ class Trainer:
             line |= {f"scores_{name}": value for name, value in scores.as_dict().items() if value is not None}
         log.append_epoch(line)
         state.n_epoch_lines += 1
-        self.save(log)
+        if last or not self.bench.repeatable or time.monotonic() - self._saved > _SAVE_EPOCHS_EVERY:
+            self.save(log)
 
-    def _plan(self) -> BlockPlan | None:
-        if not self.settings.accumulate:
-            return None
+    def _runs_blocks(self) -> bool:
+        plan = self._plan(1)
+        return plan is not None and self.bench.can_run(plan)
+
+    def _plan(self, n_steps: int) -> BlockPlan | None:
+        """Return the next steps of the epoch as a block, where the rule has one."""
+        state, cost = self.state, self.task.cost
         return self.rule.plan(
             Block(
                 self._levels,
                 self._targets * self._volts,
-                self.state.order[self.state.place :],
-                self.state.wished,
+                state.order[state.place : state.place + n_steps],
+                state.wished,
                 self.settings.lowest,
                 self.settings.highest,
-                self.task.cost.name,
+                cost.name,
+                cost.temperature if isinstance(cost, CrossEntropy) else 1.0,
+                self._volts,
+                self.settings.accumulate,
+                self.settings.stochastic,
             )
         )
 
-    def _run_block(self, plan: BlockPlan, log: RunFolder) -> None:
+    def _run_block(self, log: RunFolder) -> None:
+        """Do as many steps of the epoch in one call as take a moment; how many never changes a bit of what they do."""
+        plan = self._plan(self._block_steps)
+        if plan is None:
+            raise TypeError("the rule has a block now and then")
+        if plan.stochastic:  # one generator's stream, whether it is drawn by steps or by blocks
+            plan = replace(plan, draws=self._rounding.random((len(plan.order), len(plan.wished))))
+        began = time.monotonic()
         result = self.bench.run_block(plan)
+        pace = max(time.monotonic() - began, 1e-6) / len(plan.order)
+        self._block_steps = max(_FEWEST_STEPS, int(_BLOCK_TIME / pace))
         self.state.wished = result.wished
         self._log_steps(log, plan.order, result.outputs)
-        self.log_state(log, result.response)
+        if self.state.place == len(self.state.order):
+            self.log_state(log, result.response)
+        elif time.monotonic() - self._saved > _CHECKPOINT_EVERY:
+            self.save(log)
 
     def _run_steps(
         self, log: RunFolder, stop: StopRequest, tell: Callable[[Progress], None], since: tuple[float, int]

@@ -203,7 +203,10 @@ class BlockPlan:
     """Many freq-prop steps in one call, plain arrays, SI units.
 
     levels: (example, input). targets: (example, output). order: example numbers, (step,). wished, lowest, highest:
-    conductances and their bounds, (tunable,) each.
+    conductances and their bounds, (tunable,) each. cost: by name; temperature: of the cross-entropy, task units;
+    volts: one of those. accumulate: updates add up in `wished`, not in what the parts hold. stochastic: a wish is
+    rounded by draws, (step, tunable) in 0..1: upwards where the draw is below its place between its neighbours.
+    free_activation: a is that of the free record. significance: as the rule has it; 0 on a bench without doubt.
     """
 
     levels: Array
@@ -217,6 +220,13 @@ class BlockPlan:
     cost: str
     waveform: Waveform
     nudge: NudgeKind = NudgeKind.CURRENT
+    temperature: float = 1.0
+    volts: float = 1.0
+    accumulate: bool = True
+    stochastic: bool = False
+    draws: Array | None = None
+    free_activation: bool = False
+    significance: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -138,6 +138,7 @@ class SimulatedMeter(Meter):
         self._delays: Array = self._skews + settings.common_delay + (0.0 if settings.synchronised else free)
         self.exact = not (settings.noise or settings.gain_error or settings.offset or settings.bits)
         self.punctual = not settings.common_delay
+        self.skewed = bool(self._skews.any())
         self._armed: Timing | None = None
         self._open = True
 

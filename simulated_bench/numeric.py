@@ -24,10 +24,21 @@ from freqprop_lab.config import (
 from freqprop_lab.names import nearest
 from freqprop_lab.network import Network, NetworkError
 from freqprop_lab.streams import random_streams
+from freqprop_lab.tasks import COSTS, Objective, make_cost
 from freqprop_lab.values import Array, BlockPlan, BlockResult, Drive, Nudge, NudgeKind, Record, Response
+from freqprop_lab.waveform import Waveform
+from simulated_bench.blocks import (
+    MOST_LINEAR,
+    Block,
+    BlockState,
+    Projection,
+    has_kernel_for,
+    has_kernels,
+    projection,
+)
 from simulated_bench.breadboard import Breadboard, Excitation, with_tolerance
 from simulated_bench.card import SimulatedMeter, SimulatedSource
-from simulated_bench.circuit import CircuitError
+from simulated_bench.circuit import Circuit, CircuitError
 from simulated_bench.resistors import SimulatedResistors
 from simulated_bench.settings import NumericBenchFile, PartsSection
 from simulated_bench.wiring import wire
@@ -67,6 +78,9 @@ class NumericBench(Bench):
             [ResistorWiring(self._elements, np.arange(len(names)))],
             ports=model.ports,
         )
+        self._block: tuple[Circuit, Block] | None = None
+        self._starts: Array | None = None
+        self._read_as: tuple[Waveform, Projection] | None = None
         self._source.make_safe()
 
     def measure(self, drive: Drive, n_periods: int | None = None) -> Record:
@@ -107,41 +121,138 @@ class NumericBench(Bench):
         return super().read_many(levels) if self._may_overload(np.abs(volts)) else self.network.read_outputs(volts)
 
     def can_run(self, plan: BlockPlan) -> bool:
-        """Take freq-prop steps of a linear network with the squared cost, where no part departs from the ideal."""
+        """Take freq-prop steps by current where the sources and the meter are exact and nothing drifts or waits.
+
+        Parts may have taps, tolerance and stuck elements. With diodes: where numba is there, the lock-in has no further
+        columns, and no record is repeated for its doubt.
+        """
+        if plan.nudge is not NudgeKind.CURRENT or plan.cost not in COSTS or not self._source.exact:
+            return False
+        if self.network.is_linear:
+            return self._has_closed_form(Drive(plan.levels[0]))
+        lockin = None if self.settings is None else self.settings.model.lockin
         return (
-            plan.cost == "squared"
-            and plan.nudge is NudgeKind.CURRENT
-            and self._source.exact
-            and self._elements.exact
-            and self._has_closed_form(Drive(plan.levels[0]))
+            has_kernels()
+            and has_kernel_for(self.breadboard.network)
+            and self._is_exact()
+            and not (self._meter.skewed or plan.significance)
+            and (lockin is None or lockin == type(lockin)())
+            and self.breadboard.capacitance is None
         )
 
     def run_block(self, plan: BlockPlan) -> BlockResult:
-        """Run the steps of a block: one factorisation and two solves each, eq. 3.4 and 3.5 in closed form."""
-        network, wiring = self.network, self._wiring
-        all_levels = plan.levels @ wiring.from_inputs.T + wiring.rest
+        """Run the steps of a block, compiled where that is faster: eq. 3.4 and 3.5.
+
+        Linear: one factorisation and two solves each. With diodes: an equilibrium at rest and one for each distinct
+        value of the waveform. A step near a limit is done through the instruments, which refuse it or not.
+        """
+        if plan.accumulate and not plan.stochastic:
+            self.program(plan.wished)
+        held, true = self._elements.state()
+        if held is None or true is None:
+            self.program(self.conductances)
+            held, true = self._elements.state()
+        assert held is not None and true is not None  # noqa: S101, PT018 - just programmed
+        state = BlockState(plan.wished.copy(), held.copy(), true.copy(), self._starts_of(plan))
+        outputs, response = np.empty((len(plan.order), plan.targets.shape[1])), np.zeros((2, len(self.network.nodes)))
+        try:
+            self._run_all(plan, state, outputs, response)
+        except CircuitError as error:
+            self._refuse_gaps_in(state.held)
+            raise NetworkError(f"bench {self.name}: {error}") from None
+        realised = self.program(state.held)
+        self._starts = state.starts
+        a, b = response
+        return BlockResult(state.wished, realised, outputs, Response(a, b, np.zeros((len(a), 2, 2))))
+
+    def _run_all(self, plan: BlockPlan, state: BlockState, outputs: Array, response: Array) -> None:
+        all_levels = plan.levels @ self._wiring.from_inputs.T + self._wiring.rest
         circuit, live = self.breadboard.circuit(all_levels[0])
-        levels, per_ampere = all_levels[:, live], wiring.from_outputs[live]
-        highest = self._source.limits.highest[live]
-        wished = plan.wished
-        outputs = np.empty((len(plan.order), plan.targets.shape[1]))
-        a = b = np.zeros(len(network.nodes))
-        for step, example in enumerate(plan.order):
-            circuit.program(wished)
-            a = circuit.operating_point(levels[example])
-            outputs[step] = network.read_outputs(a)
-            nudge = -plan.gamma * (outputs[step] - plan.targets[example])
-            amplitudes = per_ampere @ nudge
-            if (np.abs(levels[example]) + np.abs(amplitudes) > highest).any():
-                full = wiring.from_outputs @ nudge
-                self._source.limits.check(self._source.name, all_levels[example], full, plan.waveform)
-            b = circuit.operating_point(amplitudes)
-            if self._may_overload(np.abs(a) + np.abs(b)):
-                self.breadboard.conductances = wished
-                super().respond(Drive(plan.levels[example], Nudge(nudge, plan.waveform)))
-            delta = -plan.alpha * network.across_tunable(a) * network.across_tunable(b)
-            wished = np.minimum(np.maximum(wished + delta, plan.lowest), plan.highest)
-        return BlockResult(wished, self.program(wished), outputs, Response(a, b, np.zeros((len(a), 2, 2))))
+        linear = self.network.is_linear
+        if linear and (not has_kernels() or circuit.n_free > MOST_LINEAR):
+            for step in range(len(plan.order)):
+                self._step_in_numpy(plan, all_levels, state, step, outputs, response)
+            return
+        if self._block is None or self._block[0] is not circuit:
+            connections = [wired for wired, on in zip(self.breadboard.connections, live, strict=True) if on]
+            per_ampere = self._wiring.from_outputs[live]
+            self._block = (circuit, Block(self.breadboard.network, connections, circuit, per_ampere))
+        limits = (self._source.limits.highest[live], float(self._meter.limits.highest.min()))
+        levels, parts = np.ascontiguousarray(all_levels[:, live]), self._elements.parts()
+        record = None if linear else self._projection(plan.waveform)
+        first = 0
+        while True:
+            handed = self._block[1].run(plan, levels, limits, parts, state, outputs, response, first, record)
+            if handed is None:
+                return
+            if linear:
+                self._step_in_numpy(plan, all_levels, state, handed.step, outputs, response)
+            else:
+                self._refuse_step(plan, state, handed.step)
+            first = handed.step + 1
+
+    def _starts_of(self, plan: BlockPlan) -> Array | None:
+        """Return where Newton starts, unless these are other examples than before."""
+        if self._starts is None or len(self._starts) not in {1, len(plan.levels) + 1}:
+            return None
+        return self._starts.copy()
+
+    def _projection(self, waveform: Waveform) -> Projection:
+        if self._read_as is None or self._read_as[0] is not waveform:
+            sampling = self.sampling
+            self._read_as = (waveform, projection(waveform, sampling.samples_per_period, sampling.periods))
+        return self._read_as[1]
+
+    def _step_in_numpy(
+        self, plan: BlockPlan, all_levels: Array, state: BlockState, step: int, outputs: Array, response: Array
+    ) -> None:
+        """Do one step of a linear network: what the kernel does, with NumPy and LAPACK."""
+        example = plan.order[step]
+        circuit, live = self.breadboard.circuit(all_levels[0])
+        circuit.program(state.true)
+        a = circuit.operating_point(all_levels[example, live])
+        outputs[step] = self.network.read_outputs(a)
+        nudge = self._nudge_of(plan, outputs[step], example)
+        full = self._wiring.from_outputs @ nudge
+        largest = np.abs(all_levels[example]) + np.abs(full)
+        if (largest[live] > self._source.limits.highest[live]).any():
+            self._source.limits.check(self._source.name, all_levels[example], full, plan.waveform)
+        b = circuit.operating_point(full[live])
+        if self._may_overload(np.abs(a) + np.abs(b)):
+            self.breadboard.conductances = state.true
+            super().respond(Drive(plan.levels[example], Nudge(nudge, plan.waveform)))
+        response[0], response[1] = a, b
+        delta = -plan.alpha * self.network.across_tunable(a) * self.network.across_tunable(b)
+        base = state.wished if plan.accumulate else state.held
+        state.wished[:] = np.minimum(np.maximum(base + delta, plan.lowest), plan.highest)
+        asked = state.wished
+        if plan.draws is not None:
+            below, above = self.neighbours(state.wished)
+            width = np.where(above > below, above - below, 1.0)
+            asked = np.where(plan.draws[step] < (state.wished - below) / width, above, below)
+        if self._elements.exact:
+            state.held[:] = state.true[:] = asked
+            return
+        state.held[:] = self._elements.program(asked)
+        true = self._elements.state()[1]
+        state.true[:] = state.held if true is None else true
+
+    def _refuse_step(self, plan: BlockPlan, state: BlockState, step: int) -> None:
+        """Let the instruments say why a step of a network with diodes can't be done."""
+        example = plan.order[step]
+        self.breadboard.conductances = state.true
+        free = super().respond(Drive(plan.levels[example]))
+        nudge = self._nudge_of(plan, self.network.read_outputs(free.a), example)
+        super().respond(Drive(plan.levels[example], Nudge(nudge, plan.waveform)))
+        raise CircuitError(f"step {step + 1} of the block lies so near a limit that it is not done")
+
+    def _nudge_of(self, plan: BlockPlan, outputs: Array, example: int) -> Array:
+        objective = Objective(make_cost(plan.cost, plan.temperature), plan.targets[example] / plan.volts, plan.volts)
+        return -plan.gamma * objective.gradient(outputs)
+
+    def _refuse_gaps_in(self, conductances: Array) -> None:
+        if not np.isfinite(conductances).all():
+            self.program(conductances)  # which says so
 
     def sample_noise(self) -> float:
         """Return the noise of a sample, V rms: what the file says of the meter, and a converter's step / sqrt(12)."""
@@ -168,13 +279,14 @@ class NumericBench(Bench):
             "held": held,
             "true": true,
             "start": self.breadboard.start,
+            "starts": self._starts,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up such a state: what follows is the same to the last bit."""
         self._meter.noise.bit_generator.state = state["noise"]
         self.breadboard.records = state["records"]
-        self.breadboard.start = state["start"]
+        self.breadboard.start, self._starts = state["start"], state.get("starts")
         if "on" in state:
             self.breadboard.drive(Excitation(state["on"], np.zeros_like(state["on"])))
         self._elements.restore(state["held"], state["true"])
@@ -187,20 +299,23 @@ class NumericBench(Bench):
 
     def _has_closed_form(self, drive: Drive) -> bool:
         followed = drive.nudge is not None and drive.nudge.kind is NudgeKind.FEEDBACK
-        exact = (
+        return self._is_exact() and self.network.is_linear and not followed and self.breadboard.capacitance is None
+
+    def _is_exact(self) -> bool:
+        return (
             self.synchronised
             and self._source.affine
             and self._meter.exact
             and self._meter.punctual
             and not self._elements.drifts
         )
-        return exact and self.network.is_linear and not followed and self.breadboard.capacitance is None
 
 
 class NumericKind(BenchKind):
     """The entry point `numeric`."""
 
     model = NumericBenchFile
+    in_arithmetic = True
 
     def open(self, settings: BenchSettings, request: BenchRequest) -> NumericBench:
         """Build the network, by the experiment's wishes where it has any, and the bench around it."""

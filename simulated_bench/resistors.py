@@ -15,6 +15,7 @@ from freqprop_lab.instruments import (
     TunableResistor,
 )
 from freqprop_lab.values import Array
+from simulated_bench.blocks import Parts
 from simulated_bench.breadboard import Breadboard
 from simulated_bench.settings import ResistorsSection
 
@@ -103,6 +104,11 @@ class SimulatedResistors(TunableResistor):
     def drifts(self) -> bool:
         """True where the true values change with time."""
         return bool(self._drift.any())
+
+    def parts(self) -> Parts:
+        """Return what they are made of, for steps that are done elsewhere."""
+        ladder = np.zeros(0) if self._ladder is None else self._ladder
+        return Parts(ladder, self._wiper, self._factor, self._stuck)
 
     def state(self) -> tuple[Array | None, Array | None]:
         """Return what is held and what is true, for a checkpoint."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,14 @@ import reference
 from freqprop_lab import Run, load_experiment, train
 from freqprop_lab.bench import Bench, open_bench
 from freqprop_lab.config import BenchRequest, read_bench_file
-from freqprop_lab.network import barabasi_albert, choose_ports
+from freqprop_lab.instruments import LimitError, OverloadError
+from freqprop_lab.network import NetworkError, barabasi_albert, choose_ports
+from freqprop_lab.rules import Example, FrequencyPropagation
+from freqprop_lab.tasks import Objective, make_cost
 from freqprop_lab.values import BlockPlan, Drive, Nudge, NudgeKind
-from freqprop_lab.waveform import Sine
+from freqprop_lab.waveform import RectifiedSine, Sine
+from simulated_bench import numeric
+from simulated_bench.numeric import NumericBench
 
 SATURATION, EMISSION = 0.1, 0.5  # A, V: at the 1 V of inner nodes a diode pair then carries what a branch does
 SAMPLES = 20
@@ -151,6 +158,146 @@ def test_run_block_is_many_steps_of_measure(tmp_path: Path) -> None:
         np.testing.assert_allclose(block.realised, bench.conductances, rtol=1e-9)
         largest = np.abs(response.b).max()
         np.testing.assert_allclose(block.response.b, response.b, atol=1e-9 * largest, rtol=0)
+
+
+TAPS = "resistors: {taps: 256, end_to_end: 9.9 Ohm, wiper: 0.05 Ohm, tolerance: 3 %, stuck: 5 %}\n"
+BLOCKS = {
+    "one-sided": ("one-sided", False, "", {}),
+    "cross-entropy": ("cross-entropy", False, "scales: {voltage: 0.5 V}\n", {}),
+    "taps": ("squared", False, TAPS, {}),
+    "stochastic": ("squared", False, TAPS, {"stochastic": True}),
+    "not accumulated": ("squared", False, TAPS, {"accumulate": False}),
+    "diodes": ("cross-entropy", True, "", {}),
+    "diodes and taps": ("squared", True, TAPS, {"stochastic": True, "waveform": RectifiedSine()}),
+}
+
+
+def block_case(name: str, folder: Path) -> tuple[NumericBench, BlockPlan]:
+    cost, diodes, more, changes = BLOCKS[name]
+    path = write_bench(folder, 239, "referred", diodes, 1)
+    path.write_text(path.read_text() + more)
+    bench = open_bench(read_bench_file(path), BenchRequest())
+    assert isinstance(bench, NumericBench)
+    rng = np.random.default_rng(8)
+    plan = BlockPlan(
+        rng.uniform(0, 5, (6, 4)),
+        rng.choice([-0.3, 0.4], size=(6, 3)) * rng.uniform(0.5, 1, (6, 3)),
+        rng.integers(0, 6, 12),
+        rng.uniform(0.15, 1, 239),
+        np.full(239, 0.1),
+        np.full(239, 20.0),
+        0.1,
+        1.0,
+        cost,
+        Sine(),
+        temperature=0.2,
+        volts=bench.scales.volts,
+    )
+    plan = replace(plan, draws=rng.random((12, 239)) if "stochastic" in changes else None, **changes)
+    bench.program(plan.wished)
+    return bench, plan
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_every_block_is_many_steps_of_measure(name: str, tmp_path: Path) -> None:
+    bench, plan = block_case(name, tmp_path)
+    assert bench.can_run(plan)
+    block = bench.run_block(plan)
+    again, _ = block_case(name, tmp_path)
+    network, wished = again.network, plan.wished
+    rule = FrequencyPropagation(network, plan.alpha, plan.gamma, plan.waveform)
+    for number, example in enumerate(plan.order):
+        cost = make_cost(plan.cost, plan.temperature)
+        process = rule.process(
+            Example(plan.levels[example], Objective(cost, plan.targets[example] / plan.volts, plan.volts))
+        )
+        request = next(process)
+        request = process.send(Bench.respond(again, request.drive))
+        response = Bench.respond(again, request.drive)
+        with pytest.raises(StopIteration) as end:
+            process.send(response)
+        np.testing.assert_allclose(block.outputs[number], end.value.value.outputs, atol=1e-11)
+        base = wished if plan.accumulate else again.conductances
+        wished = np.clip(base + end.value.value.delta, plan.lowest, plan.highest)
+        asked = wished
+        if plan.draws is not None:
+            below, above = again.neighbours(wished)
+            asked = np.where(
+                plan.draws[number] < (wished - below) / np.where(above > below, above - below, 1), above, below
+            )
+        again.program(asked)
+    np.testing.assert_allclose(block.wished, wished, rtol=1e-9)
+    np.testing.assert_allclose(block.realised, again.conductances, rtol=1e-9)
+    np.testing.assert_allclose(bench.breadboard.conductances, again.breadboard.conductances, rtol=1e-9)
+    largest = np.abs(response.b).max()
+    np.testing.assert_allclose(block.response.b, response.b, atol=1e-9 * largest, rtol=0)
+    np.testing.assert_allclose(block.response.a, response.a, atol=1e-9 * largest, rtol=0)
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_a_block_may_be_cut_anywhere_without_changing_a_bit(name: str, tmp_path: Path) -> None:
+    whole_bench, plan = block_case(name, tmp_path)
+    whole = whole_bench.run_block(plan)
+    for cuts in ([0, 1, 12], [0, 5, 6, 12], list(range(13))):
+        bench, _ = block_case(name, tmp_path)
+        wished, outputs = plan.wished, []
+        for first, last in itertools.pairwise(cuts):
+            draws = None if plan.draws is None else plan.draws[first:last]
+            part = bench.run_block(replace(plan, order=plan.order[first:last], wished=wished, draws=draws))
+            wished = part.wished
+            outputs.append(part.outputs)
+            state = bench.state()
+            bench, _ = block_case(name, tmp_path)  # killed in between, and taken up from the checkpoint
+            bench.program(part.realised)
+            bench.restore(state)
+        assert np.array_equal(wished, whole.wished)
+        assert np.array_equal(part.realised, whole.realised)
+        assert np.array_equal(np.concatenate(outputs), whole.outputs)
+        assert np.array_equal(part.response.b, whole.response.b)
+
+
+@pytest.mark.parametrize("name", [name for name in BLOCKS if "diodes" not in name])
+def test_without_numba_the_same_numbers_come_from_numpy(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, plan = block_case(name, tmp_path)
+    compiled = bench.run_block(plan)
+    other, _ = block_case(name, tmp_path)
+    monkeypatch.setattr(numeric, "has_kernels", lambda: False)
+    assert other.can_run(plan)
+    plain = other.run_block(plan)
+    np.testing.assert_allclose(plain.wished, compiled.wished, rtol=1e-12)
+    np.testing.assert_array_equal(plain.realised.round(9), compiled.realised.round(9))
+    np.testing.assert_allclose(plain.outputs, compiled.outputs, atol=1e-13)
+
+
+def test_without_numba_diodes_go_step_by_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench, plan = block_case("diodes", tmp_path)
+    monkeypatch.setattr(numeric, "has_kernels", lambda: False)
+    assert not bench.can_run(plan)
+
+
+@pytest.mark.parametrize("diodes", [False, True], ids=["linear", "diodes"])
+def test_a_block_refuses_what_a_step_refuses(diodes: bool, tmp_path: Path) -> None:
+    path = write_bench(tmp_path, 239, "referred", diodes, 1)
+    plan = BlockPlan(
+        np.full((2, 4), 5.0), np.zeros((2, 3)), np.array([0, 1]), np.ones(239), np.zeros(239), np.ones(239), 0.1, 1.0,
+        "squared", Sine(),
+    )  # fmt: skip
+    for more, error, words in (
+        ("meter: {range: 1 V}\n", OverloadError, "samples at the end of the range"),
+        ("source: {limit: 2 V}\n", LimitError, "limit"),
+    ):
+        (tmp_path / "other.yaml").write_text(path.read_text() + more)
+        with open_bench(read_bench_file(tmp_path / "other.yaml"), BenchRequest()) as bench:
+            assert bench.can_run(plan)
+            with pytest.raises(error, match=words):
+                bench.run_block(plan)
+    with open_bench(read_bench_file(path), BenchRequest()) as bench:
+        with pytest.raises(NetworkError, match="no path to ground"):
+            bench.run_block(replace(plan, wished=np.zeros(239)))
+        with pytest.raises(LimitError, match="smaller alpha"):
+            bench.run_block(replace(plan, alpha=np.nan))
 
 
 def test_a_numeric_bench_declines_blocks_that_it_can_not_run_exactly(tmp_path: Path) -> None:

@@ -14,10 +14,12 @@ from freqprop_lab.instruments import Meter, Source, TunableResistor
 class BenchKind(ABC):
     """What a package registers under the entry point `freqprop_lab.benches`: its model of the file, and how to open.
 
-    model: a subclass of `config.BenchFile`.
+    model: a subclass of `config.BenchFile`. in_arithmetic: nothing outside the process is driven, so
+    that several may be open at once.
     """
 
     model: type[Any]
+    in_arithmetic: bool = False
 
     @abstractmethod
     def open(self, settings: BenchSettings, request: BenchRequest) -> Bench:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from freqprop_lab.cli import _ensemble
 from freqprop_lab.cli._arguments import WAVEFORM_NAMES, RunPath, run_argument
 from freqprop_lab.cli._netlist import as_listed, network_changes, tell_of_netlist
 from freqprop_lab.cli._progress import progress_line
@@ -47,6 +48,12 @@ _quiet = click.option("--quiet", is_flag=True, help="Show no progress; faults, a
 @click.option("--bench", type=click.Path(path_type=Path), help="Bench file; the experiment's own if left out.")
 @click.option("--epochs", type=click.IntRange(min=0), help="How many times all training examples are shown.")
 @click.option("--seed", type=click.IntRange(min=0), help="Graph, ports, start, split, order, rounding and noise.")
+@click.option(
+    "--seeds",
+    type=_ensemble.Seeds(),
+    metavar="A:B",
+    help="Many seeds at once: 0:20 (20 left out) or 0,3,7; numeric only.",
+)
 @click.option("--nodes", type=click.IntRange(min=2), help="Nodes of a network that the numeric bench builds.")
 @click.option("--edges", type=click.IntRange(min=1), help="Edges of a network that the numeric bench builds.")
 @click.option("--network", type=click.Path(path_type=Path), metavar="BOARD.cir", help="SPICE netlist to train.")
@@ -70,10 +77,16 @@ def train(
     """
     from freqprop_lab import session  # noqa: PLC0415
 
+    if options["seeds"] and options["seed"] is not None:
+        raise click.UsageError("--seed and --seeds: give one of them")
     settings = _experiment(experiment, options, own_bench=bench is None)
     wishes = session.BenchWishes(options["nodes"], options["edges"])
     given = {name: value for name, value in options.items() if value not in (None, False, ())}
     arguments = {name: str(value) for name, value in given.items()} | {"experiment": str(experiment or "iris")}
+    if options["seeds"]:
+        places = {"bench": bench, "run": run, "start_from": start_from}
+        _ensemble.train_seeds(settings, options["seeds"], _ROWS, **places, options=options, arguments=arguments)
+        return
     with session.load_bench(bench, settings, wishes) as opened:
         if not options["quiet"]:
             tell_of_netlist(settings, opened)

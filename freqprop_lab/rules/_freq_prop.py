@@ -73,6 +73,12 @@ class FrequencyPropagation(Rule):
             block.cost,
             self.waveform,
             self.kind,
+            block.temperature,
+            block.volts,
+            block.accumulate,
+            block.stochastic,
+            free_activation=self.free_activation,
+            significance=self.significance,
         )
 
     def _nudge(self, objective: Objective, gradient: Array, free: Response) -> Nudge:

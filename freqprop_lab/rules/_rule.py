@@ -42,6 +42,10 @@ class Block:
     lowest: Array
     highest: Array
     cost: str
+    temperature: float = 1.0
+    volts: float = 1.0
+    accumulate: bool = True
+    stochastic: bool = False
 
 
 Process = Generator[Measurement, Response, Update]

@@ -1,5 +1,6 @@
 """From files to a finished run: opens what an experiment needs, trains, leaves everything safe and on record."""
 
+from freqprop_lab.session._ensemble import Ensemble, SeedRun, Spread, train_seeds
 from freqprop_lab.session._job import BenchWishes, Job, default_bench, load_bench, load_experiment, prepare
 from freqprop_lab.session._record import recorded_bench, recorded_experiment
 from freqprop_lab.session._train import RUNS, Result, finished_result, resume, train
@@ -10,8 +11,11 @@ __all__ = [
     "Answers",
     "Applied",
     "BenchWishes",
+    "Ensemble",
     "Job",
     "Result",
+    "SeedRun",
+    "Spread",
     "apply_conductances",
     "default_bench",
     "evaluate_rows",
@@ -23,4 +27,5 @@ __all__ = [
     "recorded_experiment",
     "resume",
     "train",
+    "train_seeds",
 ]

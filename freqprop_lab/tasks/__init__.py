@@ -1,6 +1,6 @@
 """Tasks: examples, how they become levels, what is wanted at the outputs, costs and read-outs."""
 
-from freqprop_lab.tasks._costs import COSTS, Cost, CrossEntropy, Objective, OneSided, Squared
+from freqprop_lab.tasks._costs import COSTS, Cost, CrossEntropy, Objective, OneSided, Squared, make_cost
 from freqprop_lab.tasks._table import Table, read_rows
 from freqprop_lab.tasks._task import Scores, Task, build_task
 
@@ -15,5 +15,6 @@ __all__ = [
     "Table",
     "Task",
     "build_task",
+    "make_cost",
     "read_rows",
 ]

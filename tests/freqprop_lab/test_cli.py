@@ -50,7 +50,7 @@ def test_help_loads_none_of_the_heavy_libraries() -> None:
         "print(sorted({name.split('.')[0] for name in sys.modules}))"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    for heavy in ("numpy", "scipy", "pydantic", "ruamel", "rich", "matplotlib", "networkx", "simulated_bench"):
+    for heavy in ("numpy", "scipy", "pydantic", "ruamel", "rich", "matplotlib", "networkx", "numba", "simulated_bench"):
         assert f"'{heavy}'" not in told
     assert "Train physical networks" in told
 
