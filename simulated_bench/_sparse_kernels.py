@@ -28,11 +28,11 @@ NOT_POSITIVE = -1
 
 def _compiled(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """Compile at the first call and keep the code. Sums may be taken in any order, but always in the same one."""
-    options = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract"}}
+    loose = {"reassoc", "contract"}
     try:
-        done: Callable[_P, _R] = numba.njit(cache=True, **options)(function)
+        done: Callable[_P, _R] = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=loose)(function)
     except RuntimeError:  # no folder may be written: compiled anew in each process
-        done = numba.njit(**options)(function)
+        done = numba.njit(nogil=True, error_model="numpy", fastmath=loose)(function)
     return done
 
 
@@ -71,7 +71,7 @@ def fill(
 def leftover(
     start: _Indices, column: _Indices, weight: Array, held: Array, rhs: Array, u: Array, r: Array
 ) -> tuple[float, float]:
-    """r = rhs - K u, A, (free,): overwrites r. Returns ||r||^2 and the largest current of a branch, A.
+    """R = rhs - K u, A, (free,): overwrites r. Returns ||r||^2 and the largest current of a branch, A.
 
     Currents to held nodes are counted together at each node, and together with what enters there.
     """
@@ -92,7 +92,7 @@ def leftover(
 
 @_compiled
 def multiply(start: _Indices, column: _Indices, weight: Array, held: Array, u: Array, y: Array) -> float:
-    """y = K u, A, (free,): overwrites y. Returns u . K u."""
+    """Y = K u, A, (free,): overwrites y. Returns u . K u."""
     energy = 0.0
     for i in range(len(u)):
         here = u[i]
@@ -150,6 +150,37 @@ def conjugate_gradients(
 
 
 @_compiled
+def multiply_many(
+    start: _Indices, column: _Indices, weight: Array, held: Array, u: Array, y: Array, energy: Array
+) -> None:
+    """As multiply, for several u at once, (free, side): overwrites y and energy, (side,)."""
+    n, n_sides = u.shape
+    energy[:] = 0.0
+    for i in range(n):
+        for s in range(n_sides):
+            y[i, s] = held[i] * u[i, s]
+        for k in range(start[i], start[i + 1]):
+            other, w = column[k], weight[k]
+            for s in range(n_sides):
+                y[i, s] += w * (u[i, s] - u[other, s])
+        for s in range(n_sides):
+            energy[s] += u[i, s] * y[i, s]
+
+
+@_compiled
+def step_lengths(square: Array, stop: Array, rho: Array, energy: Array, step: Array) -> bool:
+    """step = rho / energy, 0 where square <= stop, (side,) each: overwrites step. False: an energy is not positive."""
+    for s in range(len(step)):
+        if square[s] <= stop[s]:
+            step[s] = 0.0
+        elif energy[s] > 0.0:
+            step[s] = rho[s] / energy[s]
+        else:
+            return False
+    return True
+
+
+@_compiled
 def conjugate_gradients_many(
     start: _Indices,
     column: _Indices,
@@ -161,42 +192,25 @@ def conjugate_gradients_many(
     stop: Array,
     most: int,
 ) -> int:
-    """As conjugate_gradients, for several right-hand sides at once: u, r (free, rhs), stop (rhs,).
+    """As conjugate_gradients, for several right-hand sides at once: u, r (free, side), stop (side,).
 
     A row of p is one line of the cache, so that many cost little more than one. A side that is done moves no more.
     """
     n, n_sides = u.shape
     p, q = np.empty((n, n_sides)), np.empty((n, n_sides))
     rho, square, energy = np.zeros(n_sides), np.zeros(n_sides), np.zeros(n_sides)
-    following, step, turn = np.zeros(n_sides), np.zeros(n_sides), np.zeros(n_sides)
+    following, step = np.zeros(n_sides), np.zeros(n_sides)
     for i in range(n):
         for s in range(n_sides):
             p[i, s] = inverse[i] * r[i, s]
             rho[s] += r[i, s] * p[i, s]
             square[s] += r[i, s] * r[i, s]
     for iteration in range(most):
-        going = False
-        for s in range(n_sides):
-            going |= square[s] > stop[s]
-        if not going:
+        if (square <= stop).all():
             return iteration
-        energy[:] = 0.0
-        for i in range(n):
-            for s in range(n_sides):
-                q[i, s] = held[i] * p[i, s]
-            for k in range(start[i], start[i + 1]):
-                other, w = column[k], weight[k]
-                for s in range(n_sides):
-                    q[i, s] += w * (p[i, s] - p[other, s])
-            for s in range(n_sides):
-                energy[s] += p[i, s] * q[i, s]
-        for s in range(n_sides):
-            if square[s] <= stop[s]:
-                step[s] = 0.0
-            elif energy[s] > 0.0:
-                step[s] = rho[s] / energy[s]
-            else:
-                return NOT_POSITIVE
+        multiply_many(start, column, weight, held, p, q, energy)
+        if not step_lengths(square, stop, rho, energy, step):
+            return NOT_POSITIVE
         square[:] = 0.0
         following[:] = 0.0
         for i in range(n):
@@ -206,12 +220,11 @@ def conjugate_gradients_many(
                 r[i, s] = left
                 square[s] += left * left
                 following[s] += inverse[i] * left * left
-        for s in range(n_sides):
-            turn[s] = following[s] / rho[s] if step[s] != 0.0 else 0.0
-            rho[s] = following[s]
         for i in range(n):
             for s in range(n_sides):
-                p[i, s] = inverse[i] * r[i, s] + turn[s] * p[i, s]
+                if step[s] != 0.0:
+                    p[i, s] = inverse[i] * r[i, s] + following[s] / rho[s] * p[i, s]
+        rho[:] = following
     return most
 
 
@@ -219,7 +232,7 @@ def conjugate_gradients_many(
 def learn(
     plus: _Indices, minus: _Indices, a: Array, b: Array, alpha: float, lowest: Array, highest: Array, wished: Array
 ) -> None:
-    """wished -= alpha (a_plus - a_minus) (b_plus - b_minus), within lowest..highest: overwrites wished, S, (tunable,).
+    """Wished -= alpha (a_plus - a_minus) (b_plus - b_minus), within lowest..highest: overwrites wished, S, (tunable,).
 
     a, b: V, (node + 1,), ground last; plus, minus: ends of the tunable branches. alpha: S/V^2.
     """

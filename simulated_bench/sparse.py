@@ -57,7 +57,7 @@ class SparseCircuit:
             names = [branch.name for branch in network.branches if not branch.element.linear]
             raise CircuitError(f"branch {shown(names)} is not linear; the sparse solver takes resistors only")
         self.network = network
-        n_nodes, n_sources = len(network.nodes), len(connections)
+        n_sources = len(connections)
         self._free, self._roots, self._D = _tied(network, connections, gauge)
         resistive = [i for i, each in enumerate(connections) if each.kind == "voltage" and each.resistance]
         self._plus = np.concatenate([network.plus, [connections[i].plus for i in resistive]]).astype(np.intp)
@@ -432,21 +432,21 @@ class _Memory:
         if n_drives * circuit.n_free > _LARGEST_MEMORY:
             self._units = None
         elif n_drives <= n_solves:
-            self._units, iterations = circuit._solve_many(circuit._push(driven.T))  # noqa: SLF001 - of this module
+            self._units, iterations = circuit._solve_many(circuit._push(driven.T))
             circuit.consider_factor(iterations, n_solves)
 
     def solve(self, drive: Array) -> Array:
         """Return the node voltages, (node,), of a combination of drives, (drive,), and learn from them."""
         circuit, sources = self._circuit, self._driven @ drive
         guess = np.zeros(circuit.n_free) if self._units is None else drive @ self._units
-        u, iterations = circuit._solve(circuit._push(sources), guess)  # noqa: SLF001
+        u, iterations = circuit._solve(circuit._push(sources), guess)
         circuit.renew_factor(iterations)
         size = float(drive @ drive)
         if self._units is not None and size > 0:
             change = u - guess
             for number in np.flatnonzero(drive).tolist():
                 self._units[number] += (drive[number] / size) * change
-        return circuit._expand(u, sources)  # noqa: SLF001
+        return circuit._expand(u, sources)
 
 
 def _tied(
@@ -487,9 +487,7 @@ def _incidence(first: Array, second: Array, n_free: int) -> sparse.csr_array:
     there, back = first >= 0, second >= 0
     values = np.concatenate([np.ones(there.sum()), -np.ones(back.sum())])
     rows = np.concatenate([first[there], second[back]])
-    return sparse.csr_array(
-        (values, (rows, np.concatenate([column[there], column[back]]))), shape=(n_free, len(first))
-    )
+    return sparse.csr_array((values, (rows, np.concatenate([column[there], column[back]]))), shape=(n_free, len(first)))
 
 
 def _row_of(start: _Numbers) -> NDArray[np.intp]:

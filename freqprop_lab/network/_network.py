@@ -194,7 +194,9 @@ def _check_branch(branch: Branch, known: Mapping[str, None]) -> None:
         raise NetworkError(f'branch "{branch.name}" starts and ends at node "{branch.plus}": a self-loop', branch.name)
     for node in (branch.plus, branch.minus):
         if node not in known:
-            raise NetworkError(f'branch "{branch.name}": no node "{node}".{nearest(node, list(known)[1:])}', branch.name)
+            raise NetworkError(
+                f'branch "{branch.name}": no node "{node}".{nearest(node, list(known)[1:])}', branch.name
+            )
     if len(branch.theta) != len(branch.element.parameters):
         names = ", ".join(branch.element.parameters)
         raise NetworkError(f'branch "{branch.name}": a {branch.element.kind} needs {names}', branch.name)
