@@ -30,6 +30,7 @@ from simulated_bench.card import SimulatedMeter, SimulatedSource
 from simulated_bench.circuit import CircuitError
 from simulated_bench.resistors import SimulatedResistors
 from simulated_bench.settings import NumericBenchFile, PartsSection
+from simulated_bench.sparse import Feed, run_block
 from simulated_bench.wiring import wire
 
 
@@ -47,7 +48,7 @@ class NumericBench(Bench):
         wires = wire(network, built)
         true = with_tolerance(network, built.parts.tolerance, hardware[0])
         capacitance = _true_capacitance(network, built.parts, hardware[4])
-        self.breadboard = Breadboard(true, wires.connections, wires.gauge, capacitance)
+        self.breadboard = Breadboard(true, wires.connections, wires.gauge, capacitance, built.solver)
         self._source = SimulatedSource("source", self.breadboard, built.source, wires.clamp[0], hardware[1])
         nodes = np.arange(len(network.nodes))
         period = 1 / model.sampling.frequency
@@ -102,7 +103,7 @@ class NumericBench(Bench):
         if not (self._source.exact and self._has_closed_form(Drive(levels[0]))):
             return super().read_many(levels)
         values = levels @ self._wiring.from_inputs.T + self._wiring.rest
-        circuit, live = self.breadboard.circuit(values[0])
+        circuit, live = self.breadboard.linear_circuit(values[0])
         volts = circuit.operating_point(values[:, live])
         return super().read_many(levels) if self._may_overload(np.abs(volts)) else self.network.read_outputs(volts)
 
@@ -118,6 +119,8 @@ class NumericBench(Bench):
 
     def run_block(self, plan: BlockPlan) -> BlockResult:
         """Run the steps of a block: one factorisation and two solves each, eq. 3.4 and 3.5 in closed form."""
+        if self.breadboard.is_sparse:
+            return self._run_sparse(plan)
         network, wiring = self.network, self._wiring
         all_levels = plan.levels @ wiring.from_inputs.T + wiring.rest
         circuit, live = self.breadboard.circuit(all_levels[0])
@@ -142,6 +145,22 @@ class NumericBench(Bench):
             delta = -plan.alpha * network.across_tunable(a) * network.across_tunable(b)
             wished = np.minimum(np.maximum(wished + delta, plan.lowest), plan.highest)
         return BlockResult(wished, self.program(wished), outputs, Response(a, b, np.zeros((len(a), 2, 2))))
+
+    def _run_sparse(self, plan: BlockPlan) -> BlockResult:
+        """Run the steps of a block of a large network; see sparse.run_block."""
+        wiring, limits = self._wiring, self._source.limits
+        circuit, live = self.breadboard.sparse_circuit(wiring.rest)
+        feed = Feed(wiring.from_inputs[live], wiring.rest[live], wiring.from_outputs[live])
+
+        def check(example: int, nudge: Array, a: Array, b: Array, wished: Array) -> None:
+            levels = wiring.from_inputs @ plan.levels[example] + wiring.rest
+            limits.check(self._source.name, levels, wiring.from_outputs @ nudge, plan.waveform)
+            if self._may_overload(np.abs(a) + np.abs(b)):
+                self.breadboard.conductances = wished.copy()
+                Bench.respond(self, Drive(plan.levels[example], Nudge(nudge, plan.waveform)))
+
+        end = run_block(circuit, plan, feed, check)
+        return BlockResult(end.wished, self.program(end.wished), end.outputs, end.response)
 
     def sample_noise(self) -> float:
         """Return the noise of a sample, V rms: what the file says of the meter, and a converter's step / sqrt(12)."""
