@@ -169,7 +169,7 @@ def multiply_many(
 
 @_compiled
 def step_lengths(square: Array, stop: Array, rho: Array, energy: Array, step: Array) -> bool:
-    """step = rho / energy, 0 where square <= stop, (side,) each: overwrites step. False: an energy is not positive."""
+    """Set step = rho / energy, 0 where square <= stop, (side,) each: overwrites step. False: one is not positive."""
     for s in range(len(step)):
         if square[s] <= stop[s]:
             step[s] = 0.0
