@@ -5,7 +5,8 @@ K is never formed. Row i of K u is the current that leaves free node i, summed o
     (K u)_i = held_i u_i + sum over entries k of row i of weight_k (u_i - u_column_k),
 
 so that rounding is of the currents and not of conductance times voltage. Parallel branches are entries of their own.
-Arrays in and out, nothing raised: status codes. `start` (free + 1,), `column`, `branch` (entry,), int32.
+Arrays in and out, nothing raised: status codes. `start` (free + 1,), `column`, `branch` (entry,) are uint32: a signed
+index would be asked at each entry whether it counts from the end, which costs as much as the arithmetic.
 """
 
 from __future__ import annotations
@@ -21,18 +22,19 @@ from freqprop_lab.values import Array
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
-_Indices = NDArray[np.int32]
+_Indices = NDArray[np.uint32]
 
 NOT_POSITIVE = -1
 
 
 def _compiled(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Compile at the first call and keep the code. Sums may be taken in any order, but always in the same one."""
-    loose = {"reassoc", "contract"}
+    """Compile at the first call and keep the code."""
     try:
-        done: Callable[_P, _R] = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=loose)(function)
+        done: Callable[_P, _R] = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})(
+            function
+        )
     except RuntimeError:  # no folder may be written: compiled anew in each process
-        done = numba.njit(nogil=True, error_model="numpy", fastmath=loose)(function)
+        done = numba.njit(nogil=True, error_model="numpy", fastmath={"contract"})(function)
     return done
 
 
@@ -96,9 +98,18 @@ def multiply(start: _Indices, column: _Indices, weight: Array, held: Array, u: A
     energy = 0.0
     for i in range(len(u)):
         here = u[i]
-        total = held[i] * here
-        for k in range(start[i], start[i + 1]):
-            total += weight[k] * (here - u[column[k]])
+        k, end = start[i], start[i + 1]
+        s0, s1, s2, s3 = held[i] * here, 0.0, 0.0, 0.0  # four sums: one would wait for itself
+        while k + 4 <= end:
+            s0 += weight[k] * (here - u[column[k]])
+            s1 += weight[k + 1] * (here - u[column[k + 1]])
+            s2 += weight[k + 2] * (here - u[column[k + 2]])
+            s3 += weight[k + 3] * (here - u[column[k + 3]])
+            k += 4
+        while k < end:
+            s1 += weight[k] * (here - u[column[k]])
+            k += 1
+        total = (s0 + s1) + (s2 + s3)
         y[i] = total
         energy += here * total
     return energy
@@ -146,85 +157,6 @@ def conjugate_gradients(
         rho = following
         for i in range(n):
             p[i] = inverse[i] * r[i] + turn * p[i]
-    return most
-
-
-@_compiled
-def multiply_many(
-    start: _Indices, column: _Indices, weight: Array, held: Array, u: Array, y: Array, energy: Array
-) -> None:
-    """As multiply, for several u at once, (free, side): overwrites y and energy, (side,)."""
-    n, n_sides = u.shape
-    energy[:] = 0.0
-    for i in range(n):
-        for s in range(n_sides):
-            y[i, s] = held[i] * u[i, s]
-        for k in range(start[i], start[i + 1]):
-            other, w = column[k], weight[k]
-            for s in range(n_sides):
-                y[i, s] += w * (u[i, s] - u[other, s])
-        for s in range(n_sides):
-            energy[s] += u[i, s] * y[i, s]
-
-
-@_compiled
-def step_lengths(square: Array, stop: Array, rho: Array, energy: Array, step: Array) -> bool:
-    """Set step = rho / energy, 0 where square <= stop, (side,) each: overwrites step. False: one is not positive."""
-    for s in range(len(step)):
-        if square[s] <= stop[s]:
-            step[s] = 0.0
-        elif energy[s] > 0.0:
-            step[s] = rho[s] / energy[s]
-        else:
-            return False
-    return True
-
-
-@_compiled
-def conjugate_gradients_many(
-    start: _Indices,
-    column: _Indices,
-    weight: Array,
-    held: Array,
-    inverse: Array,
-    u: Array,
-    r: Array,
-    stop: Array,
-    most: int,
-) -> int:
-    """As conjugate_gradients, for several right-hand sides at once: u, r (free, side), stop (side,).
-
-    A row of p is one line of the cache, so that many cost little more than one. A side that is done moves no more.
-    """
-    n, n_sides = u.shape
-    p, q = np.empty((n, n_sides)), np.empty((n, n_sides))
-    rho, square, energy = np.zeros(n_sides), np.zeros(n_sides), np.zeros(n_sides)
-    following, step = np.zeros(n_sides), np.zeros(n_sides)
-    for i in range(n):
-        for s in range(n_sides):
-            p[i, s] = inverse[i] * r[i, s]
-            rho[s] += r[i, s] * p[i, s]
-            square[s] += r[i, s] * r[i, s]
-    for iteration in range(most):
-        if (square <= stop).all():
-            return iteration
-        multiply_many(start, column, weight, held, p, q, energy)
-        if not step_lengths(square, stop, rho, energy, step):
-            return NOT_POSITIVE
-        square[:] = 0.0
-        following[:] = 0.0
-        for i in range(n):
-            for s in range(n_sides):
-                u[i, s] += step[s] * p[i, s]
-                left = r[i, s] - step[s] * q[i, s]
-                r[i, s] = left
-                square[s] += left * left
-                following[s] += inverse[i] * left * left
-        for i in range(n):
-            for s in range(n_sides):
-                if step[s] != 0.0:
-                    p[i, s] = inverse[i] * r[i, s] + following[s] / rho[s] * p[i, s]
-        rho[:] = following
     return most
 
 

@@ -34,7 +34,6 @@ _BALANCE = 1e-12  # of the largest current: what Kirchhoff's law may be off by a
 _LAST_BIT = 4 * float(np.finfo(float).eps)
 _MOST_ITERATIONS = 50_000
 _MOST_REFINEMENTS = 5
-_SIDES = 8  # right-hand sides at once: a line of the cache
 _MANY = 60  # iterations, from which on a factor may be cheaper
 _STALE = 8  # iterations, beyond which a factor is renewed
 _EXPECTED = 6  # iterations with an old factor
@@ -42,7 +41,7 @@ _FEW_SOLVES = 20  # a factor for fewer is not worth its making
 _WIDEST = 120  # times the entries of K: the envelope beyond which a factor would fill up
 _LARGEST_ENVELOPE = 2 * 10**8
 _LARGEST_MEMORY = 4 * 10**7  # numbers
-_Numbers = NDArray[np.int32]
+_Numbers = NDArray[np.uint32]
 
 
 class SparseCircuit:
@@ -182,13 +181,9 @@ class SparseCircuit:
     def _solve_many(self, rhs: Array) -> tuple[Array, int]:
         """Return u for each row of rhs, (rhs, free), beginning at zero, and the most iterations taken by any."""
         found, most = np.zeros(rhs.shape), 0
-        for first in range(0, len(rhs), _SIDES):
-            part = rhs[first : first + _SIDES]
-            u = np.zeros((self.n_free, len(part)))
-            most = max(most, self._rows.descend_many(u, np.array(part.T, order="C"), _TOLERANCE))
-            # From there to the end one by one: mostly that is a look at what is left over, and no step.
-            for number, row in enumerate(part):
-                found[first + number], _ = self._solve(row, u[:, number])
+        for number, row in enumerate(rhs):
+            found[number], count = self._solve(row, found[number])
+            most = max(most, count)
         return found, most
 
     def _is_balanced(self, u: Array, r: Array, largest: float) -> bool:
@@ -263,14 +258,14 @@ class _Rows:
         row = np.concatenate([first[inner], second[inner]])
         column = np.concatenate([second[inner], first[inner]])
         order = np.lexsort((column, row))
-        self.column = column[order].astype(np.int32)
-        self.branch = np.concatenate([inner, inner])[order].astype(np.int32)
-        self.start = np.searchsorted(row[order], np.arange(n_free + 1)).astype(np.int32)
+        self.column = column[order].astype(np.uint32)
+        self.branch = np.concatenate([inner, inner])[order].astype(np.uint32)
+        self.start = np.searchsorted(row[order], np.arange(n_free + 1)).astype(np.uint32)
         to_held = np.flatnonzero((first >= 0) != (second >= 0))
         row = np.maximum(first, second)[to_held]
         order = np.argsort(row, kind="stable")
-        self.held_branch = to_held[order].astype(np.int32)
-        self.held_start = np.searchsorted(row[order], np.arange(n_free + 1)).astype(np.int32)
+        self.held_branch = to_held[order].astype(np.uint32)
+        self.held_start = np.searchsorted(row[order], np.arange(n_free + 1)).astype(np.uint32)
         self.weight, self.held, self.diagonal = np.zeros(len(self.column)), np.zeros(n_free), np.zeros(n_free)
         self.inverse = np.zeros(n_free)
         self._n = n_free
@@ -317,20 +312,6 @@ class _Rows:
     def descend_by(self, factor: SuperLU, u: Array, r: Array, target: float) -> int:
         """Do the same with a factor of an older K, or of this one."""
         return self._descend(factor.solve, u, r, target, _MOST_ITERATIONS)
-
-    def descend_many(self, u: Array, r: Array, tolerance: float) -> int:
-        """Do the same for several, (free, rhs), until each ||r|| is within tolerance of its beginning."""
-        targets = tolerance * np.linalg.norm(r, axis=0)
-        if kernels is not None:
-            arrays = self.start, self.column, self.weight, self.held, self.inverse
-            count = kernels.conjugate_gradients_many(*arrays, u, r, targets**2, _MOST_ITERATIONS)
-            return _MOST_ITERATIONS if count == kernels.NOT_POSITIVE else count
-        most = 0
-        for side, target in enumerate(targets.tolist()):
-            x, left = u[:, side].copy(), r[:, side].copy()
-            most = max(most, self.descend(x, left, target, _MOST_ITERATIONS))
-            u[:, side], r[:, side] = x, left
-        return most
 
     def _descend(self, precondition: Callable[[Array], Array], u: Array, r: Array, target: float, most: int) -> int:
         p = precondition(r)
@@ -385,10 +366,9 @@ def run_block(
     """Run the steps of a block with the squared cost: two solves each, eq. 3.4 and 3.5 in closed form.
 
     A voltage is linear in what drives it, so solutions for a unit of each input and each nudge predict those of any
-    example. They are solved for when the block begins, all at once, and corrected after each step by what it found
+    example. They are solved for when the block begins, and corrected after each step by what it found
     (Broyden's update): that is where the next solve starts. Nothing is left of a block but the conductances, so a
-    resumed run repeats to the last bit; it costs inputs + 1 + outputs solves a block, up to 8 for about the price of
-    two. check: called with example, nudge (output,), a and b (node,) and the conductances that they belong to, before
+    resumed run repeats to the last bit; it costs a solve a block for each of them. check: called with example, nudge (output,), a and b (node,) and the conductances that they belong to, before
     these are changed; raises what is wrong. Raises CircuitError.
     """
     network = circuit.network
@@ -399,7 +379,8 @@ def run_block(
     driven = np.column_stack([feed.inputs, feed.rest]) if has_rest else feed.inputs
     memory = _Memory(circuit, np.column_stack([driven, feed.per_ampere]), 2 * len(plan.order))
     no_levels, no_nudge = np.zeros(levels.shape[1]), np.zeros(plan.targets.shape[1])
-    plus, minus = (end.astype(np.int32) for end in network.tunable_ends)
+    last = len(network.nodes)
+    plus, minus = (np.where(end < 0, last, end).astype(np.uint32) for end in network.tunable_ends)
     outputs = np.empty((len(plan.order), plan.targets.shape[1]))
     a = b = np.zeros(len(network.nodes))
     for step, example in enumerate(plan.order.tolist()):
