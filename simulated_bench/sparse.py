@@ -366,10 +366,12 @@ def run_block(
     """Run the steps of a block with the squared cost: two solves each, eq. 3.4 and 3.5 in closed form.
 
     A voltage is linear in what drives it, so solutions for a unit of each input and each nudge predict those of any
-    example. They are solved for when the block begins, and corrected after each step by what it found
-    (Broyden's update): that is where the next solve starts. Nothing is left of a block but the conductances, so a
-    resumed run repeats to the last bit; it costs a solve a block for each of them. check: called with example, nudge (output,), a and b (node,) and the conductances that they belong to, before
-    these are changed; raises what is wrong. Raises CircuitError.
+    example. They are solved for when the block begins, and corrected after each step by what it found (Broyden's
+    update): that is where the next solve starts. Nothing is left of a block but the conductances, so that a resumed run
+    repeats to the last bit; that costs inputs + outputs solves a block (and one more where sources have a rest).
+
+    check: called with example, nudge (output,), a and b (node,) and the conductances that they belong to, before these
+    are changed; raises what is wrong. Raises CircuitError.
     """
     network = circuit.network
     wished = np.array(plan.wished, dtype=np.float64)
