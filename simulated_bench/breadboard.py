@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +15,12 @@ from freqprop_lab.waveform import Waveform
 from simulated_bench.circuit import Circuit, CircuitError, Connection, Following
 from simulated_bench.pieces import smooth_pieces
 from simulated_bench.relaxation import Relaxation
+from simulated_bench.sparse import SparseCircuit
 from simulated_bench.transient import Course, Transient
 
 _SAME_F = 14  # decimals in which two values of f count as one
+_DENSE_NODES = 200  # measured: benchmarks/scaling.py
+_LARGEST_DENSE = 10**8  # nodes x branches: a dense matrix of 0.8 GB
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,9 @@ class Breadboard:
     """The wired network with its true values. `conductances` are the true ones of the tunable branches, S.
 
     records: how many records have been taken, which is the clock that drift goes by. capacitance: F, (node,), from
-    each node to ground; None: the voltages follow the sources at once.
+    each node to ground; None: the voltages follow the sources at once. solver: `dense`, `sparse`, or `auto`, which is
+    sparse for large linear networks without capacitance; the rest is dense, and refused with a CircuitError where that
+    would be too large.
     """
 
     def __init__(
@@ -63,6 +69,7 @@ class Breadboard:
         connections: Sequence[Connection],
         gauge: int | None,
         capacitance: Array | None = None,
+        solver: Literal["auto", "dense", "sparse"] = "auto",
     ) -> None:
         self.network = network
         self.connections = tuple(connections)
@@ -70,10 +77,12 @@ class Breadboard:
         self.feedback: Feedback | None = None
         self.excitation = Excitation(self.idle_levels(), np.zeros(len(connections)))
         self.capacitance = capacitance if capacitance is not None and capacitance.any() else None
+        self.is_sparse = self._chosen(solver)
         self._before = self.excitation.static
         self._gauge = gauge
         self._conductances = network.own_conductances
         self._circuits: dict[bytes, Circuit] = {}
+        self._sparse: dict[bytes, SparseCircuit] = {}
         self._relaxations: dict[bytes, Relaxation] = {}  # of the present conductances
         self._start: Array | None = None
 
@@ -92,6 +101,8 @@ class Breadboard:
         self._relaxations.clear()
         for circuit in self._circuits.values():
             circuit.program(values)
+        for large in self._sparse.values():
+            large.program(values)
 
     @property
     def start(self) -> Array | None:
@@ -111,26 +122,64 @@ class Breadboard:
         self.excitation = excitation
 
     def circuit(self, levels: Array) -> tuple[Circuit, Array]:
-        """Return the circuit of the connected sources, and which they are."""
+        """Return the dense circuit of the connected sources, and which they are."""
         live = ~np.isnan(levels)
         key = live.tobytes()
         if key not in self._circuits:
-            connected = [connection for connection, on in zip(self.connections, live, strict=True) if on]
-            # A clamp to ground ties a floating network by itself; a gauge beside it would carry current.
-            tied = any(connection.kind == "voltage" and connection.minus == -1 for connection in connected)
-            self._circuits[key] = Circuit(self.network, connected, None if tied else self._gauge)
+            self._refuse_large("this drive")
+            self._circuits[key] = Circuit(self.network, *self._connected(live))
             self._circuits[key].program(self._conductances)
         return self._circuits[key], live
 
+    def linear_circuit(self, levels: Array) -> tuple[Circuit | SparseCircuit, Array]:
+        """Return the circuit of the connected sources of a linear network, dense or sparse, and which they are."""
+        return self.sparse_circuit(levels) if self.is_sparse else self.circuit(levels)
+
+    def sparse_circuit(self, levels: Array) -> tuple[SparseCircuit, Array]:
+        """Return the sparse circuit of the connected sources of a linear network, and which they are."""
+        live = ~np.isnan(levels)
+        key = live.tobytes()
+        if key not in self._sparse:
+            self._sparse[key] = SparseCircuit(self.network, *self._connected(live))
+            self._sparse[key].program(self._conductances)
+        return self._sparse[key], live
+
+    def _connected(self, live: Array) -> tuple[list[Connection], int | None]:
+        connected = [connection for connection, on in zip(self.connections, live, strict=True) if on]
+        # A clamp to ground ties a floating network by itself; a gauge beside it would carry current.
+        tied = any(connection.kind == "voltage" and connection.minus == -1 for connection in connected)
+        return connected, None if tied else self._gauge
+
+    def _chosen(self, solver: str) -> bool:
+        """Say whether the sparse solver is taken. Raises CircuitError where it can't be, or the other is too large."""
+        linear, still = self.network.is_linear, self.capacitance is None
+        dense_only = "a network with nonlinear elements" if not linear else "a network with capacitance"
+        if solver == "sparse" and not (linear and still):
+            raise CircuitError(f"solver: sparse takes resistors only; {dense_only} needs solver: dense")
+        if solver == "sparse" or (solver == "auto" and linear and still and len(self.network.nodes) > _DENSE_NODES):
+            return True
+        self._refuse_large("solver: dense" if linear and still else dense_only)
+        return False
+
+    def _refuse_large(self, what: str) -> None:
+        n_nodes, n_branches = len(self.network.nodes), len(self.network.branches)
+        if n_nodes * n_branches > _LARGEST_DENSE:
+            raise CircuitError(
+                f"{what} is solved with dense matrices, and {n_nodes} nodes and {n_branches} branches are too many for "
+                f"that: their product may be up to {_LARGEST_DENSE}"
+            )
+
     def static_and_nudge(self) -> tuple[Array, Array]:
         """Return the node voltages of the levels, and those per unit of f, of a linear network, (node,) each."""
-        circuit, live = self.circuit(self.excitation.levels)
+        circuit, live = self.linear_circuit(self.excitation.levels)
         amplitudes = self.excitation.nudge[live]
         static = circuit.operating_point(self.excitation.static[live])
         return static, circuit.operating_point(amplitudes) if amplitudes.any() else np.zeros_like(static)
 
     def tangent(self) -> tuple[Array, Array]:
         """Return the node voltages of the levels, and their derivative along the amplitudes, (node,) each."""
+        if self.is_sparse:
+            return self.static_and_nudge()
         circuit, live = self.circuit(self.excitation.levels)
         levels = self.excitation.static[live]
         static = circuit.operating_point(levels, self._start)
@@ -142,12 +191,13 @@ class Breadboard:
         if linear and self.excitation.converter is None:
             static, nudge = self.static_and_nudge()
             return static + f[:, None] * nudge
-        circuit, live = self.circuit(self.excitation.levels)
         # A quasi-static network answers to f alone: equal values of f need one equilibrium.
         distinct, which = np.unique(np.round(f, _SAME_F), return_inverse=True)
-        values = self.excitation.values(distinct)[:, live]
         if linear:
-            return np.asarray(circuit.operating_point(values)[which])
+            either, live = self.linear_circuit(self.excitation.levels)
+            return np.asarray(either.operating_point(self.excitation.values(distinct)[:, live])[which])
+        circuit, live = self.circuit(self.excitation.levels)
+        values = self.excitation.values(distinct)[:, live]
         self._start = circuit.operating_point(self.excitation.static[live], self._start)
         following = None if self.feedback is None else Following(distinct, self.feedback)
         return np.asarray(circuit.operating_point(values, self._start, following)[which])

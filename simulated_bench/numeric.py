@@ -41,6 +41,7 @@ from simulated_bench.card import SimulatedMeter, SimulatedSource
 from simulated_bench.circuit import Circuit, CircuitError
 from simulated_bench.resistors import SimulatedResistors
 from simulated_bench.settings import NumericBenchFile, PartsSection
+from simulated_bench.sparse import Feed, run_block
 from simulated_bench.wiring import wire
 
 
@@ -58,7 +59,7 @@ class NumericBench(Bench):
         wires = wire(network, built)
         true = with_tolerance(network, built.parts.tolerance, hardware[0])
         capacitance = _true_capacitance(network, built.parts, hardware[4])
-        self.breadboard = Breadboard(true, wires.connections, wires.gauge, capacitance)
+        self.breadboard = Breadboard(true, wires.connections, wires.gauge, capacitance, built.solver)
         self._source = SimulatedSource("source", self.breadboard, built.source, wires.clamp[0], hardware[1])
         nodes = np.arange(len(network.nodes))
         period = 1 / model.sampling.frequency
@@ -116,7 +117,7 @@ class NumericBench(Bench):
         if not (self._source.exact and self._has_closed_form(Drive(levels[0]))):
             return super().read_many(levels)
         values = levels @ self._wiring.from_inputs.T + self._wiring.rest
-        circuit, live = self.breadboard.circuit(values[0])
+        circuit, live = self.breadboard.linear_circuit(values[0])
         volts = circuit.operating_point(values[:, live])
         return super().read_many(levels) if self._may_overload(np.abs(volts)) else self.network.read_outputs(volts)
 
@@ -124,9 +125,13 @@ class NumericBench(Bench):
         """Take freq-prop steps by current where the sources and the meter are exact and nothing drifts or waits.
 
         Parts may have taps, tolerance and stuck elements. With diodes: where numba is there, the lock-in has no further
-        columns, and no record is repeated for its doubt.
+        columns, and no record is repeated for its doubt. Large networks (sparse): the squared cost, and elements without fault.
         """
         if plan.nudge is not NudgeKind.CURRENT or plan.cost not in COSTS or not self._source.exact:
+            return False
+        if self.breadboard.is_sparse and not (
+            plan.cost == "squared" and plan.accumulate and not plan.stochastic and self._elements.exact
+        ):
             return False
         if self.network.is_linear:
             return self._has_closed_form(Drive(plan.levels[0]))
@@ -146,6 +151,8 @@ class NumericBench(Bench):
         Linear: one factorisation and two solves each. With diodes: an equilibrium at rest and one for each distinct
         value of the waveform. A step near a limit is done through the instruments, which refuse it or not.
         """
+        if self.breadboard.is_sparse:
+            return self._run_sparse(plan)
         if plan.accumulate and not plan.stochastic:
             self.program(plan.wished)
         held, true = self._elements.state()
@@ -253,6 +260,22 @@ class NumericBench(Bench):
     def _refuse_gaps_in(self, conductances: Array) -> None:
         if not np.isfinite(conductances).all():
             self.program(conductances)  # which says so
+
+    def _run_sparse(self, plan: BlockPlan) -> BlockResult:
+        """Run the steps of a block of a large network; see sparse.run_block."""
+        wiring, limits = self._wiring, self._source.limits
+        circuit, live = self.breadboard.sparse_circuit(wiring.rest)
+        feed = Feed(wiring.from_inputs[live], wiring.rest[live], wiring.from_outputs[live])
+
+        def check(example: int, nudge: Array, a: Array, b: Array, wished: Array) -> None:
+            levels = wiring.from_inputs @ plan.levels[example] + wiring.rest
+            limits.check(self._source.name, levels, wiring.from_outputs @ nudge, plan.waveform)
+            if self._may_overload(np.abs(a) + np.abs(b)):
+                self.breadboard.conductances = wished.copy()
+                Bench.respond(self, Drive(plan.levels[example], Nudge(nudge, plan.waveform)))
+
+        end = run_block(circuit, plan, feed, check)
+        return BlockResult(end.wished, self.program(end.wished), end.outputs, end.response)
 
     def sample_noise(self) -> float:
         """Return the noise of a sample, V rms: what the file says of the meter, and a converter's step / sqrt(12)."""

@@ -79,10 +79,14 @@ class PartsSection(Section):
 
 
 class NumericBenchFile(BenchFile):
-    """A bench in arithmetic. hardware_seed: what is true of this bench, whatever the run; ideal: all of it off."""
+    """A bench in arithmetic. hardware_seed: what is true of this bench, whatever the run; ideal: all of it off.
+
+    solver: of the circuit; `auto` takes dense matrices for small networks and sparse ones for large.
+    """
 
     hardware_seed: int = Field(0, ge=0)
     ideal: bool = False
+    solver: Literal["auto", "dense", "sparse"] = "auto"
     source: SourceSection = SourceSection()
     meter: MeterSection = MeterSection()
     resistors: ResistorsSection = ResistorsSection()

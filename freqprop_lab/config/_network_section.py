@@ -68,7 +68,7 @@ _COLUMNS = ("name", "plus", "minus", "kind", "value", "lowest", "highest")
 _NEEDED = ("plus", "minus", "kind", "value")
 _KINDS = {"tunable": "resistor", "resistor": "resistor", "diode": "diode", "antiparallel": "antiparallel"}
 _MOST_BRANCHES = 1_000_000
-_LARGEST_INCIDENCE = 100_000_000  # nodes x branches: the simulator's dense matrix, 0.8 GB
+_LARGEST_INCIDENCE = 100_000_000_000  # nodes x branches: 10^5 and 10^6 take about 2 GB; a bench may take less
 _LIKE_GROUND = ("gnd", "earth", "0v", "ground")
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from freqprop_lab.elements import ELEMENTS
 from freqprop_lab.network._network import GROUND, Branch, Network, NetworkError, Port
 
+_LARGE = 10_000  # nodes, from which on pairs are drawn many at a time; a seed gives other pairs then
 DIODE_PATTERNS = ("alternating", "antiparallel", "none")
 
 
@@ -27,10 +28,10 @@ def barabasi_albert(n_nodes: int, n_edges: int, siemens: float, rng: np.random.G
         ends += [neighbour, node]
     taken = set(pairs)
     while len(pairs) < n_edges:
-        first, second = sorted(rng.choice(n_nodes, size=2, replace=False).tolist())
-        if (first, second) not in taken:
-            taken.add((first, second))
-            pairs.append((first, second))
+        for pair in _random_pairs(n_nodes, n_edges - len(pairs), rng):
+            if pair not in taken:
+                taken.add(pair)
+                pairs.append(pair)
     return _of_pairs([f"n{i}" for i in range(n_nodes)], pairs, siemens)
 
 
@@ -118,6 +119,15 @@ def draw_missing_ports(network: Network, n_inputs: int, n_outputs: int, rng: np.
     inputs = network.inputs or tuple(ports[:n_inputs])
     outputs = network.outputs or tuple(ports[len(ports) - n_outputs :])
     return network.with_ports(inputs, outputs)
+
+
+def _random_pairs(n_nodes: int, wanted: int, rng: np.random.Generator) -> list[tuple[int, int]]:
+    """Draw pairs of different nodes, the lower first: one, or as many as wanted where one by one would take minutes."""
+    if n_nodes <= _LARGE:
+        first, second = sorted(rng.choice(n_nodes, size=2, replace=False).tolist())
+        return [(first, second)]
+    ends = np.sort(rng.integers(n_nodes, size=(wanted, 2)), axis=1)
+    return [(first, second) for first, second in ends.tolist() if first != second]
 
 
 def _check_counts(n_nodes: int, n_edges: int) -> None:

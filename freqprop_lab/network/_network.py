@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -70,10 +71,14 @@ class Network:
     def __post_init__(self) -> None:
         """Refuse what no breadboard could be; every message names the branch or node."""
         _check_names(self.nodes, self.branches)
+        known = {GROUND: None} | dict.fromkeys(self.nodes)  # in their order, and quick to look up
         for branch in self.branches:
-            _check_branch(branch, self.nodes)
+            _check_branch(branch, known)
+        self._check_ports(known)
+
+    def _check_ports(self, known: Mapping[str, None]) -> None:
         for kind, ports in (("input", self.inputs), ("output", self.outputs)):
-            _check_ports(kind, ports, self.nodes)
+            _check_ports(kind, ports, known)
         _check_driven_once(self.inputs)
         if self.inputs:
             _check_connected(self)
@@ -159,7 +164,12 @@ class Network:
 
     def with_ports(self, inputs: Iterable[Port], outputs: Iterable[Port]) -> Network:
         """Return the same network with other ports."""
-        return replace(self, inputs=tuple(inputs), outputs=tuple(outputs))
+        other = copy(self)  # its branches have been checked, which takes seconds where there are a million
+        for end in ("input_ends", "output_ends"):
+            vars(other).pop(end, None)
+        vars(other).update(inputs=tuple(inputs), outputs=tuple(outputs))
+        other._check_ports({GROUND: None} | dict.fromkeys(self.nodes))
+        return other
 
     def _ends(self, ports: Sequence[Port]) -> tuple[Indices, Indices]:
         plus = np.array([self.index[port.plus] for port in ports], dtype=np.intp)
@@ -182,12 +192,14 @@ def _check_names(nodes: Sequence[str], branches: Sequence[Branch]) -> None:
             raise NetworkError(f'{what} name "{name}" is used {count} times; give each {what} its own', branch)
 
 
-def _check_branch(branch: Branch, nodes: Sequence[str]) -> None:
+def _check_branch(branch: Branch, known: Mapping[str, None]) -> None:
     if branch.plus == branch.minus:
         raise NetworkError(f'branch "{branch.name}" starts and ends at node "{branch.plus}": a self-loop', branch.name)
     for node in (branch.plus, branch.minus):
-        if node != GROUND and node not in nodes:
-            raise NetworkError(f'branch "{branch.name}": no node "{node}".{nearest(node, nodes)}', branch.name)
+        if node not in known:
+            raise NetworkError(
+                f'branch "{branch.name}": no node "{node}".{nearest(node, list(known)[1:])}', branch.name
+            )
     if len(branch.theta) != len(branch.element.parameters):
         names = ", ".join(branch.element.parameters)
         raise NetworkError(f'branch "{branch.name}": a {branch.element.kind} needs {names}', branch.name)
@@ -215,11 +227,11 @@ def _check_bounds(branch: Branch) -> None:
         )
 
 
-def _check_ports(kind: str, ports: Sequence[Port], nodes: Sequence[str]) -> None:
+def _check_ports(kind: str, ports: Sequence[Port], known: Mapping[str, None]) -> None:
     for port in ports:
         for node in (port.plus, port.minus):
-            if node != GROUND and node not in nodes:
-                raise NetworkError(f'{kind} port "{port.name}": no node "{node}".{nearest(node, nodes)}')
+            if node not in known:
+                raise NetworkError(f'{kind} port "{port.name}": no node "{node}".{nearest(node, list(known)[1:])}')
         if port.plus == port.minus:
             raise NetworkError(f'{kind} port "{port.name}" has the same node at both ends')
         if port.plus == GROUND:
@@ -235,21 +247,21 @@ def _check_driven_once(inputs: Sequence[Port]) -> None:
 
 def _check_connected(network: Network) -> None:
     """Each part of the network must reach ground or a driven node, or its voltage is anybody's guess."""
-    anchors = [GROUND, *(node for port in network.inputs for node in (port.plus, port.minus))]
-    neighbours: dict[str, list[str]] = {name: [] for name in (GROUND, *network.nodes)}
-    for branch in network.branches:
-        neighbours[branch.plus].append(branch.minus)
-        neighbours[branch.minus].append(branch.plus)
-    reached = set(anchors)
-    frontier = list(reached)
+    neighbours: list[list[int]] = [[] for _ in range(len(network.nodes) + 1)]  # ground, -1, is the last
+    for plus, minus in zip(network.plus.tolist(), network.minus.tolist(), strict=True):
+        neighbours[plus].append(minus)
+        neighbours[minus].append(plus)
+    frontier = [-1, *(end for ends in network.input_ends for end in ends.tolist())]
+    reached = [False] * len(neighbours)
     while frontier:
-        for node in neighbours[frontier.pop()]:
-            if node not in reached:
-                reached.add(node)
-                frontier.append(node)
-    floating = [node for node in network.nodes if node not in reached]
+        node = frontier.pop()
+        if not reached[node]:
+            reached[node] = True
+            frontier += neighbours[node]
+    floating = [name for name, is_reached in zip(network.nodes, reached, strict=False) if not is_reached]
     if floating:
-        branches = [branch.name for branch in network.branches if branch.plus in floating]
+        afloat = set(floating)
+        branches = [branch.name for branch in network.branches if branch.plus in afloat]
         named = f" (branches {shown(branches)})" if branches else ""
         raise NetworkError(
             f"node {shown(floating)}{named}: no path to ground or to a driven node, so the voltage there is undefined. "
