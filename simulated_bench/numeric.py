@@ -125,7 +125,8 @@ class NumericBench(Bench):
         """Take freq-prop steps by current where the sources and the meter are exact and nothing drifts or waits.
 
         Parts may have taps, tolerance and stuck elements. With diodes: where numba is there, the lock-in has no further
-        columns, and no record is repeated for its doubt. Large networks (sparse): the squared cost, and elements without fault.
+        columns, and no record is repeated for its doubt. Large networks (sparse): the squared cost, elements without
+        fault.
         """
         if plan.nudge is not NudgeKind.CURRENT or plan.cost not in COSTS or not self._source.exact:
             return False
