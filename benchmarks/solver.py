@@ -303,9 +303,9 @@ def _pairs(n_diodes: int, n_pairs: int) -> list[Row]:
     for _ in range(n_pairs):
         for name, (peer, n_steps) in peers.items():
             times.setdefault(name, []).append(_seconds(peer.run, n_steps))
-            own[name].append(_seconds(ours.run, 200))
+            own[name].append(_seconds(ours.run, 1000))
     bare = Ours(problem, series=False)
-    alone = min(_seconds(bare.run, 200) for _ in range(max(n_pairs, 3)))
+    alone = min(_seconds(bare.run, 1000) for _ in range(max(n_pairs, 3)))
     fastest = min(min(values) for values in own.values())
     rows = [
         Row(f"a step with its 100-sample series, {title}", f"{fastest * 1e6:.1f} us", COMMAND),

@@ -28,6 +28,7 @@ SQUARED, ONE_SIDED, CROSS_ENTROPY = 0, 1, 2
 
 _EPS = float(np.finfo(np.float64).eps)
 _LARGEST_EXPONENT = 80.0  # as in elements.py
+_FAR = 30.0  # n Vt: from here on the bend is a difference of currents, of which one is nothing beside the other
 _MOST_ITERATIONS = 200
 _MOST_HALVINGS = 30
 _MOST_CHORDS = 60
@@ -282,6 +283,10 @@ def realise(steps: Steps, wished: Array, step: int, held: Array, true: Array) ->
 @_compiled
 def junction(u: float, antiparallel: bool) -> tuple[float, float]:
     """Current over Is, and its derivative by u = x / n Vt: exp(u) - 1, or 2 sinh(u); tangents beyond 80."""
+    if antiparallel and abs(u) < _LARGEST_EXPONENT:  # odd: one exponential for both
+        e = math.expm1(abs(u))
+        back = 1.0 / (1.0 + e)
+        return math.copysign(e + e * back, u), 1.0 + e + back
     inside = min(u, _LARGEST_EXPONENT)
     grown, steepness = math.expm1(inside), math.exp(inside)
     grown += steepness * (u - inside)
@@ -465,7 +470,7 @@ def _bend(diodes: Diodes, q: int, across: Array, dx: float) -> float:
     """I(x + dx) - I(x) - c dx of a junction, A; c: the slope that is in the factor."""
     change = dx / diodes.emission[q]
     here = across[0, q] / diodes.emission[q]
-    if abs(here) + abs(change) > _LARGEST_EXPONENT:
+    if abs(here) + abs(change) > _FAR:
         grown, _ = junction(here + change, diodes.antiparallel[q])
         return float(diodes.saturation[q] * grown - across[1, q] - across[2, q] * dx)
     square = change * change
