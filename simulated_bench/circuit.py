@@ -180,6 +180,7 @@ class Circuit:
         start: node voltages to begin from, (node,). Raises CircuitError.
         """
         batch = np.atleast_2d(sources)
+        self._refuse_no_number(batch)
         if not self._groups and following is None:
             u = self._linear(batch)
         else:
@@ -194,6 +195,7 @@ class Circuit:
         start: node voltages to begin from, (node,) or (batch, node). Raises CircuitError where Kirchhoff's law is
         violated by more than 1e-12 of the largest current (with transistors: or by the last bit of their voltages).
         """
+        self._refuse_no_number(sources)
         if not self._groups:
             u = self._linear(sources)
         else:
@@ -717,6 +719,13 @@ class Circuit:
     def _theta(self, numbers: Sequence[int]) -> Array:
         theta = np.array([self.network.branches[i].theta for i in numbers], dtype=np.float64)
         return theta.reshape(len(numbers), -1).T
+
+    def _refuse_no_number(self, sources: Array) -> None:
+        if not np.isfinite(sources).all():
+            number = int(np.flatnonzero(~np.isfinite(sources).all(axis=0))[0])
+            connection = self.connections[number]
+            ends = [(*self.network.nodes, GROUND)[node] for node in (connection.plus, connection.minus)]
+            raise CircuitError(f"the {connection.kind} source between {ends[0]} and {ends[1]} has no finite value")
 
     def _free_names(self) -> list[str]:
         return [self.network.nodes[root] for root in self._roots]

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from freqprop_lab.values import Array
 from freqprop_lab.waveform import Waveform
+from simulated_bench.circuit import CircuitError
 from simulated_bench.pieces import Piece, smooth_pieces
 
 _MOST_HARMONICS = 64
@@ -27,6 +28,7 @@ _FORGOTTEN = 40.0  # relaxation times: exp(-40) is 4e-18
 _GRADES = np.array([0.0, 0.05, 0.125, 0.25, 0.5, 1.0])  # of that: panels in which 12 points integrate exp to 1e-15
 _MOST_AT_ONCE = 2_000_000  # values of f
 _NEXT_TO_NOTHING = 1e-300
+_SYMMETRIC = 1e-12  # of the largest conductance
 
 
 class Relaxation:
@@ -36,6 +38,8 @@ class Relaxation:
     """
 
     def __init__(self, S: Array, K: Array, capacitance: Array) -> None:
+        if np.abs(K - K.T).max(initial=0.0) > _SYMMETRIC * np.abs(K).max(initial=0.0):
+            raise CircuitError("a network with transistors has no modes of relaxation: its response isn't reciprocal")
         charged = S.T @ capacitance  # of what stiff sources tie together, the sum
         slow, quick = np.flatnonzero(charged > 0), np.flatnonzero(charged == 0)
         root = np.sqrt(charged[slow])

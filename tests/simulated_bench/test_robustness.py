@@ -184,6 +184,24 @@ def test_ac_of_a_strong_part_behind_a_weak_anchor():
     assert volts[1] - volts[0] == pytest.approx(1.0, abs=2e-7)  # the last bit of 1e9
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_source_without_a_number_is_refused(value):
+    branches = (Branch("R", "s", "n", RESISTOR, (1e-3,)), Branch("D", "n", GROUND, DIODE, (1e-14, 0.026)))
+    circuit = Circuit(Network(("s", "n"), branches), [Connection(0, -1, "voltage")])
+    for ask in (circuit.operating_point, lambda x: operating_point(circuit, x)):
+        with pytest.raises(CircuitError, match="the voltage source between s and ground has no finite value"):
+            ask(np.array([value]))
+
+
+def test_where_all_nodes_are_driven_the_analyses_have_their_answers():
+    branches = (Branch("R", "a", "b", RESISTOR, (1e-3,)), Branch("D", "b", GROUND, DIODE, (1e-9, 0.03)))
+    circuit = Circuit(Network(("a", "b"), branches), [Connection(0, -1, "voltage"), Connection(1, -1, "voltage")])
+    point = operating_point(circuit, np.array([1.0, 0.0]))
+    assert point.currents == pytest.approx([1e-3, 0.0])
+    assert point.source_currents == pytest.approx([1e-3, -1e-3])
+    assert ac(point, np.array([1.0, 2.0]), np.array([50.0])).volts[0] == pytest.approx([1.0, 2.0])
+
+
 def test_the_same_question_gets_the_same_bits():
     rng = np.random.default_rng(5)
     tree = barabasi_albert(10, 18, 1.0, rng)

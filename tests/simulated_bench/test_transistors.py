@@ -41,8 +41,9 @@ def test_the_small_signal_response_loses_its_symmetry_in_proportion_to_the_drive
     measured = np.array([asymmetry(circuit, v) for v in drives])
     # First order in v_ds over the overdrive: a tenth of the drive, a tenth of the asymmetry
     assert measured[1:3] / measured[:2] == pytest.approx([10, 10], rel=0.1)
-    assert measured[0] < 1e-3 / 4  # 1 mV of 4 V overdrive
-    assert 0.02 < measured[3] < 0.5  # at 1 V it can be seen by eye
+    # What docs/solver.md says; each transistor's own is at most v_ds / (2 x 3 V).
+    assert measured == pytest.approx([2.2e-5, 2.2e-4, 0.0022, 0.023], rel=0.03)
+    assert (measured < drives / 6).all()
 
 
 @pytest.mark.parametrize("volts", [1e-3, 0.05, 0.5])
@@ -64,8 +65,8 @@ def test_two_transistors_in_a_row_by_hand(volts):
     assert found.by_theta[0][0, 3] == pytest.approx((volts - point.at("n")) / (2 * e_n), rel=1e-9)
 
 
-@pytest.mark.parametrize(("volts", "most"), [(0.01, 0.002), (0.1, 0.02), (1.0, 0.2)])
-def test_freq_props_product_departs_from_the_gradient_as_the_drive_over_the_overdrive(volts, most):
+@pytest.mark.parametrize(("volts", "departs"), [(0.001, 6.1e-5), (0.01, 6.1e-4), (0.1, 0.0061), (1.0, 0.068)])
+def test_freq_props_product_departs_from_the_gradient_as_the_drive_over_the_overdrive(volts, departs):
     # The loss is v_out; its gradient by each gate against what freq-prop would take: dI/dtheta at a times b, b the
     # voltage across the branch as the nudge moves it. On a reciprocal network the two are one.
     gates = GATE + np.random.default_rng(1).uniform(-1, 1, 13)
@@ -81,8 +82,7 @@ def test_freq_props_product_departs_from_the_gradient_as_the_drive_over_the_over
     local = MOSFET.current_by_theta(theta, grounded[network.plus], grounded[network.minus])[3]
     learnt = -local * network.across(b)
     departure = np.linalg.norm(learnt - gradient) / np.linalg.norm(gradient)
-    assert departure < most
-    assert departure > most / 100  # it is there, and grows with the drive
+    assert departure == pytest.approx(departs, rel=0.03)  # what docs/solver.md says; in proportion to the drive
 
 
 def test_transistors_that_are_all_off_leave_their_node_unheld():
