@@ -31,6 +31,7 @@ except ImportError:  # no numba: NumPy and SciPy alone
 
 _TOLERANCE = 1e-12  # of ||K u - rhs|| / ||rhs||
 _BALANCE = 1e-12  # of the largest current: what Kirchhoff's law may be off by at a node
+_MOST_EXCUSED = 1e-5  # of the largest current, or of what drives: what the last bits of the voltages may account for
 _LAST_BIT = 4 * float(np.finfo(float).eps)
 _MOST_ITERATIONS = 50_000
 _MOST_REFINEMENTS = 5
@@ -167,7 +168,7 @@ class SparseCircuit:
             else:
                 count += rows.descend_by(factor, u, r, target)
             largest = rows.leftover(rhs, u, r)
-            if self._is_balanced(u, r, largest):
+            if self._is_balanced(rhs, u, r, largest):
                 return u, count
             target = min(0.5 * target, 0.5 * _BALANCE * largest)
             if count >= _MOST_ITERATIONS and factor is None and self._is_narrow():
@@ -186,16 +187,20 @@ class SparseCircuit:
             most = max(most, count)
         return found, most
 
-    def _is_balanced(self, u: Array, r: Array, largest: float) -> bool:
+    def _is_balanced(self, rhs: Array, u: Array, r: Array, largest: float) -> bool:
         """Say whether Kirchhoff's law holds, as far as the last bits of the voltages let it."""
-        allowed = _BALANCE * largest + _LAST_BIT * float(np.abs(u).max()) * self._rows.diagonal
-        return bool((np.abs(r) <= allowed).all())
+        last_bits = _LAST_BIT * float(np.abs(u).max()) * self._rows.diagonal
+        # Where they would excuse more, the voltages have run away: there is no equilibrium.
+        most = _MOST_EXCUSED * max(largest, float(np.abs(rhs).max()))
+        return bool((np.abs(r) <= _BALANCE * largest + np.minimum(last_bits, most)).all())
 
     def consider_factor(self, iterations: int, n_solves: int) -> None:
         """Factor K if that will be cheaper than what took so many iterations, over so many solves to come."""
         if iterations < _MANY or n_solves < _FEW_SOLVES or not self._is_narrow():
             return
         made, rows = self._factor(), self._rows
+        if made is None:
+            return
         each = len(rows.column) + 8 * self.n_free  # numbers that an iteration touches
         by_factor = _EXPECTED * (each + 2 * (made.L.nnz + made.U.nnz))
         self._kept = made if by_factor < iterations * each else None
@@ -210,9 +215,13 @@ class SparseCircuit:
         """True while an old factor is the preconditioner."""
         return self._kept is not None
 
-    def _factor(self) -> SuperLU:
+    def _factor(self) -> SuperLU | None:
+        """Factor K as it is now; None where it is singular."""
         K = self._rows.matrix().tocsc()
-        return splu(K, "MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+        try:
+            return splu(K, "MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+        except RuntimeError:
+            return None
 
     def _is_narrow(self) -> bool:
         """Say whether a factor stays sparse, by the envelope of K after reverse Cuthill-McKee: a bound of its size.
@@ -334,8 +343,8 @@ class _Rows:
         if kernels is not None:
             q = np.empty(self._n)
             return q, kernels.multiply(self.start, self.column, self.weight, self.held, p, q)
-        W = sparse.csr_array((self.weight, self.column, self.start), shape=(self._n, self._n))
-        q = self.diagonal * p - W @ p
+        row = _row_of(self.start)
+        q = self.held * p + np.bincount(row, self.weight * (p[row] - p[self.column]), self._n)
         return q, float(p @ q)
 
 
