@@ -1,6 +1,7 @@
 """Make every figure that the docs claim, and write docs/figures.md: python benchmarks/prove.py [NAME ...] [--quick].
 
-NAME: speed, loop, lockin, iris, xor, parts; only their rows are made anew. --quick: few seeds, in another file.
+NAME: speed, loop, lockin, iris, xor, parts, scaling; only
+their rows are made anew. --quick: few seeds, in another file.
 """
 
 from __future__ import annotations
@@ -14,11 +15,20 @@ import iris
 import lockin
 import loop
 import parts
+import scaling
 import speed
 import xor
 
 _PAGE = Path(__file__).parent.parent / "docs" / "figures.md"
-_BENCHMARKS = {"speed": speed, "loop": loop, "lockin": lockin, "iris": iris, "xor": xor, "parts": parts}
+_BENCHMARKS = {
+    "speed": speed,
+    "loop": loop,
+    "lockin": lockin,
+    "iris": iris,
+    "xor": xor,
+    "parts": parts,
+    "scaling": scaling,
+}
 _HEAD = """\
 # Figures
 

@@ -39,7 +39,7 @@ _MANY = 60  # iterations, from which on a factor may be cheaper
 _STALE = 8  # iterations, beyond which a factor is renewed
 _EXPECTED = 6  # iterations with an old factor
 _FEW_SOLVES = 20  # a factor for fewer is not worth its making
-_WIDEST = 120  # times the entries of K: the envelope beyond which a factor would fill up
+_WIDEST = 6  # times the root of n: the mean reach of a row beyond which a factor would fill up
 _LARGEST_ENVELOPE = 2 * 10**8
 _LARGEST_MEMORY = 4 * 10**7  # numbers
 _Numbers = NDArray[np.uint32]
@@ -113,7 +113,12 @@ class SparseCircuit:
         if sources.ndim == 1:
             u = np.zeros(self.n_free) if start is None else start[self._roots]
             return self._expand(self._solve(self._push(sources), u)[0], sources)
-        return self._expand(self._solve_many(self._push(sources))[0], sources)
+        push, used = self._push(sources), np.flatnonzero(sources.any(axis=0))
+        if len(sources) <= len(used):
+            return self._expand(self._solve_many(push)[0], sources)
+        # As many solves as sources tell of all the rest, which are looked at one by one and corrected.
+        units, _ = self._solve_many(self._push(np.eye(sources.shape[1])[used]))
+        return self._expand(self._solve_many(push, sources[:, used] @ units)[0], sources)
 
     def tangent(self, volts: Array, sources: Array, change: Array) -> Array:  # noqa: ARG002 - as Circuit's
         """Return the derivative of the node voltages along a change of the sources: the response to it alone."""
@@ -179,9 +184,9 @@ class SparseCircuit:
             f"{self.network.nodes[self._roots[worst]]}; conductances there may differ by too much, or all be 0"
         )
 
-    def _solve_many(self, rhs: Array) -> tuple[Array, int]:
-        """Return u for each row of rhs, (rhs, free), beginning at zero, and the most iterations taken by any."""
-        found, most = np.zeros(rhs.shape), 0
+    def _solve_many(self, rhs: Array, start: Array | None = None) -> tuple[Array, int]:
+        """Return u for each row of rhs, (rhs, free), beginning at start, and the most iterations taken by any."""
+        found, most = np.zeros(rhs.shape) if start is None else start, 0
         for number, row in enumerate(rhs):
             found[number], count = self._solve(row, found[number])
             most = max(most, count)
@@ -226,7 +231,8 @@ class SparseCircuit:
     def _is_narrow(self) -> bool:
         """Say whether a factor stays sparse, by the envelope of K after reverse Cuthill-McKee: a bound of its size.
 
-        Grids are narrow, random graphs are not: their factor is dense.
+        A row of a grid reaches over sqrt(n) others or a few times that, one of a random graph over a third of all, and
+        its factor is dense.
         """
         if self._may_factor is None:
             K = self._rows.matrix()
@@ -237,7 +243,7 @@ class SparseCircuit:
             reach = np.zeros(self.n_free, dtype=np.int64)
             np.maximum.at(reach, place[row], place[row] - place[self._rows.column])
             envelope = int(reach.sum())
-            self._may_factor = envelope <= min(_WIDEST * max(len(row), 1), _LARGEST_ENVELOPE)
+            self._may_factor = envelope <= min(_WIDEST * self.n_free**1.5, _LARGEST_ENVELOPE)
         return self._may_factor
 
     def _refuse_floating(self) -> None:
