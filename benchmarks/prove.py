@@ -1,6 +1,7 @@
 """Make every figure that the docs claim, and write docs/figures.md: python benchmarks/prove.py [NAME ...] [--quick].
 
-NAME: speed, solver, loop, lockin, iris, xor, parts; only their rows are made anew. --quick: few seeds, in another file.
+NAME: speed, solver, scaling, loop, lockin, iris, xor, parts; only their rows are made anew. --quick: few seeds, in
+another file.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import iris
 import lockin
 import loop
 import parts
+import scaling
 import solver
 import speed
 import xor
@@ -22,6 +24,7 @@ _PAGE = Path(__file__).parent.parent / "docs" / "figures.md"
 _BENCHMARKS = {
     "speed": speed,
     "solver": solver,
+    "scaling": scaling,
     "loop": loop,
     "lockin": lockin,
     "iris": iris,

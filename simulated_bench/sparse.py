@@ -31,6 +31,7 @@ except ImportError:  # no numba: NumPy and SciPy alone
 
 _TOLERANCE = 1e-12  # of ||K u - rhs|| / ||rhs||
 _BALANCE = 1e-12  # of the largest current: what Kirchhoff's law may be off by at a node
+_MOST_EXCUSED = 1e-5  # of the largest current, or of what drives: what the last bits of the voltages may account for
 _LAST_BIT = 4 * float(np.finfo(float).eps)
 _MOST_ITERATIONS = 50_000
 _MOST_REFINEMENTS = 5
@@ -38,7 +39,7 @@ _MANY = 60  # iterations, from which on a factor may be cheaper
 _STALE = 8  # iterations, beyond which a factor is renewed
 _EXPECTED = 6  # iterations with an old factor
 _FEW_SOLVES = 20  # a factor for fewer is not worth its making
-_WIDEST = 120  # times the entries of K: the envelope beyond which a factor would fill up
+_WIDEST = 6  # times the root of n: the mean reach of a row beyond which a factor would fill up
 _LARGEST_ENVELOPE = 2 * 10**8
 _LARGEST_MEMORY = 4 * 10**7  # numbers
 _Numbers = NDArray[np.uint32]
@@ -112,7 +113,12 @@ class SparseCircuit:
         if sources.ndim == 1:
             u = np.zeros(self.n_free) if start is None else start[self._roots]
             return self._expand(self._solve(self._push(sources), u)[0], sources)
-        return self._expand(self._solve_many(self._push(sources))[0], sources)
+        push, used = self._push(sources), np.flatnonzero(sources.any(axis=0))
+        if len(sources) <= len(used):
+            return self._expand(self._solve_many(push)[0], sources)
+        # As many solves as sources tell of all the rest, which are looked at one by one and corrected.
+        units, _ = self._solve_many(self._push(np.eye(sources.shape[1])[used]))
+        return self._expand(self._solve_many(push, sources[:, used] @ units)[0], sources)
 
     def tangent(self, volts: Array, sources: Array, change: Array) -> Array:  # noqa: ARG002 - as Circuit's
         """Return the derivative of the node voltages along a change of the sources: the response to it alone."""
@@ -167,7 +173,7 @@ class SparseCircuit:
             else:
                 count += rows.descend_by(factor, u, r, target)
             largest = rows.leftover(rhs, u, r)
-            if self._is_balanced(u, r, largest):
+            if self._is_balanced(rhs, u, r, largest):
                 return u, count
             target = min(0.5 * target, 0.5 * _BALANCE * largest)
             if count >= _MOST_ITERATIONS and factor is None and self._is_narrow():
@@ -178,24 +184,28 @@ class SparseCircuit:
             f"{self.network.nodes[self._roots[worst]]}; conductances there may differ by too much, or all be 0"
         )
 
-    def _solve_many(self, rhs: Array) -> tuple[Array, int]:
-        """Return u for each row of rhs, (rhs, free), beginning at zero, and the most iterations taken by any."""
-        found, most = np.zeros(rhs.shape), 0
+    def _solve_many(self, rhs: Array, start: Array | None = None) -> tuple[Array, int]:
+        """Return u for each row of rhs, (rhs, free), beginning at start, and the most iterations taken by any."""
+        found, most = np.zeros(rhs.shape) if start is None else start, 0
         for number, row in enumerate(rhs):
             found[number], count = self._solve(row, found[number])
             most = max(most, count)
         return found, most
 
-    def _is_balanced(self, u: Array, r: Array, largest: float) -> bool:
+    def _is_balanced(self, rhs: Array, u: Array, r: Array, largest: float) -> bool:
         """Say whether Kirchhoff's law holds, as far as the last bits of the voltages let it."""
-        allowed = _BALANCE * largest + _LAST_BIT * float(np.abs(u).max()) * self._rows.diagonal
-        return bool((np.abs(r) <= allowed).all())
+        last_bits = _LAST_BIT * float(np.abs(u).max()) * self._rows.diagonal
+        # Where they would excuse more, the voltages have run away: there is no equilibrium.
+        most = _MOST_EXCUSED * max(largest, float(np.abs(rhs).max()))
+        return bool((np.abs(r) <= _BALANCE * largest + np.minimum(last_bits, most)).all())
 
     def consider_factor(self, iterations: int, n_solves: int) -> None:
         """Factor K if that will be cheaper than what took so many iterations, over so many solves to come."""
         if iterations < _MANY or n_solves < _FEW_SOLVES or not self._is_narrow():
             return
         made, rows = self._factor(), self._rows
+        if made is None:
+            return
         each = len(rows.column) + 8 * self.n_free  # numbers that an iteration touches
         by_factor = _EXPECTED * (each + 2 * (made.L.nnz + made.U.nnz))
         self._kept = made if by_factor < iterations * each else None
@@ -210,14 +220,19 @@ class SparseCircuit:
         """True while an old factor is the preconditioner."""
         return self._kept is not None
 
-    def _factor(self) -> SuperLU:
+    def _factor(self) -> SuperLU | None:
+        """Factor K as it is now; None where it is singular."""
         K = self._rows.matrix().tocsc()
-        return splu(K, "MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+        try:
+            return splu(K, "MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+        except RuntimeError:
+            return None
 
     def _is_narrow(self) -> bool:
         """Say whether a factor stays sparse, by the envelope of K after reverse Cuthill-McKee: a bound of its size.
 
-        Grids are narrow, random graphs are not: their factor is dense.
+        A row of a grid reaches over sqrt(n) others or a few times that, one of a random graph over a third of all, and
+        its factor is dense.
         """
         if self._may_factor is None:
             K = self._rows.matrix()
@@ -228,7 +243,7 @@ class SparseCircuit:
             reach = np.zeros(self.n_free, dtype=np.int64)
             np.maximum.at(reach, place[row], place[row] - place[self._rows.column])
             envelope = int(reach.sum())
-            self._may_factor = envelope <= min(_WIDEST * max(len(row), 1), _LARGEST_ENVELOPE)
+            self._may_factor = envelope <= min(_WIDEST * self.n_free**1.5, _LARGEST_ENVELOPE)
         return self._may_factor
 
     def _refuse_floating(self) -> None:
@@ -334,8 +349,8 @@ class _Rows:
         if kernels is not None:
             q = np.empty(self._n)
             return q, kernels.multiply(self.start, self.column, self.weight, self.held, p, q)
-        W = sparse.csr_array((self.weight, self.column, self.start), shape=(self._n, self._n))
-        q = self.diagonal * p - W @ p
+        row = _row_of(self.start)
+        q = self.held * p + np.bincount(row, self.weight * (p[row] - p[self.column]), self._n)
         return q, float(p @ q)
 
 

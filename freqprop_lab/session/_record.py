@@ -61,6 +61,11 @@ def start_document(
     return document, texts, copies
 
 
+def log_bytes(bench: Bench) -> int:
+    """Return what each epoch adds to a run's folder, bytes: a, b and all conductances; the steps are small beside."""
+    return 8 * (2 * len(bench.network.nodes) + len(bench.network.tunable))
+
+
 def streams_document(bench: Bench, cost: str) -> dict[str, Any]:
     """Return streams.json: what each column of the logs is, and who the instruments say they are."""
     network = bench.network
