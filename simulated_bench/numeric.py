@@ -293,17 +293,19 @@ class NumericBench(Bench):
     def state(self) -> dict[str, Any]:
         """Return the noise generator, the clock of the drift, what the resistors hold, and where Newton starts.
 
-        Where nodes have capacitance, also what is on the connections: the next record begins by leaving it.
+        Where nodes have capacitance, also what is on the connections: the next record begins by leaving it. After a
+        block with diodes, also where Newton starts for each example.
         """
         held, true = self._elements.state()
-        on = {} if self.breadboard.capacitance is None else {"on": self.breadboard.excitation.static}
-        return on | {
+        more = {} if self.breadboard.capacitance is None else {"on": self.breadboard.excitation.static}
+        if self._starts is not None:
+            more["starts"] = self._starts
+        return more | {
             "noise": self._meter.noise.bit_generator.state,
             "records": self.breadboard.records,
             "held": held,
             "true": true,
             "start": self.breadboard.start,
-            "starts": self._starts,
         }
 
     def restore(self, state: dict[str, Any]) -> None:

@@ -9,9 +9,11 @@ import math
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,6 +26,7 @@ from freqprop_lab.session._train import RUNS, Result, train
 from freqprop_lab.stopping import Interrupted, watch_signals
 
 _LOOK_EVERY = 0.1  # s
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 DONE, STOPPED, FAILED, NOT_BEGUN = "done", "stopped", "failed", "not begun"
 
 
@@ -127,7 +130,8 @@ def train_seeds(
     ended: dict[int, SeedRun] = {}
     context = multiprocessing.get_context("spawn")
     with watch_signals() as stop, ProcessPoolExecutor(n_workers, context, initializer=_take_signals) as pool:
-        jobs = {pool.submit(_train_one, order): order for order in orders}
+        with _signals_held():
+            jobs = {pool.submit(_train_one, order): order for order in orders}
         passed_on = False
         while len(ended) < len(orders):
             try:
@@ -174,9 +178,25 @@ class _Asked:
     stop = False
 
 
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Let processes that are started now begin with their signals held back until `_take_signals` is there."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # which would let them go in between
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+
 def _take_signals() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _SIGNALS:
         signal.signal(number, _note)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
 
 def _note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature is Python's

@@ -83,7 +83,7 @@ def test_stopped_seeds_can_be_resumed(tmp_path: Path) -> None:
     while not begun.exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=120)
     assert process.returncode == 130
     assert f"freqprop resume {tmp_path / 'all' / 'seed-0'}" in told
     assert "Not begun: --seeds" in told
