@@ -193,7 +193,11 @@ class SparseCircuit:
         return found, most
 
     def _is_balanced(self, rhs: Array, u: Array, r: Array, largest: float) -> bool:
-        """Say whether Kirchhoff's law holds, as far as the last bits of the voltages let it."""
+        """Say whether Kirchhoff's law holds, as far as the last bits of the voltages let it.
+
+        largest: of the currents as K has them; beside a stiff source between free nodes that is the conductance times
+        its voltage, which may be more than flows.
+        """
         last_bits = _LAST_BIT * float(np.abs(u).max()) * self._rows.diagonal
         # Where they would excuse more, the voltages have run away: there is no equilibrium.
         most = _MOST_EXCUSED * max(largest, float(np.abs(rhs).max()))

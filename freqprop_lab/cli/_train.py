@@ -39,6 +39,8 @@ _FLAGGED = {
     "wrong frequency": "the clocks differ: wire them together",
 }
 
+_LARGE_LOG = 2e9  # bytes
+
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 _quiet = click.option("--quiet", is_flag=True, help="Show no progress; faults, and how to resume, are always told.")
 
@@ -92,6 +94,7 @@ def train(
             tell_of_netlist(settings, opened)
             _tell_what_is_left_out(opened.unread_branches())
             _tell_of_slowness(settings, opened)
+            _tell_of_size(settings, opened)
         with progress_line(quiet=options["quiet"]) as tell:
             result = session.train(settings, opened, run=run, start_from=start_from, tell=tell, arguments=arguments)
         words = (
@@ -154,6 +157,19 @@ def _tell_of_slowness(settings: ExperimentSettings, bench: Bench) -> None:
         note = relaxation_note(bench, job.waveform)
         if note:
             click.echo(f"note: {note}", err=True)
+
+
+def _tell_of_size(settings: ExperimentSettings, bench: Bench) -> None:
+    from freqprop_lab import session  # noqa: PLC0415
+
+    each = session.log_bytes(bench)
+    total = each * settings.model.epochs
+    if total > _LARGE_LOG:
+        click.echo(
+            f"note: the run's folder will take {total / 1e9:.1f} GB: each of {settings.model.epochs} epochs adds a, b "
+            f"and all conductances, {each / 1e6:.1f} MB. Fewer epochs take less",
+            err=True,
+        )
 
 
 def _show(result: Result, *, as_json: bool, words: str) -> None:

@@ -2,7 +2,7 @@
 
 from freqprop_lab.session._ensemble import Ensemble, SeedRun, Spread, train_seeds
 from freqprop_lab.session._job import BenchWishes, Job, default_bench, load_bench, load_experiment, prepare
-from freqprop_lab.session._record import recorded_bench, recorded_experiment
+from freqprop_lab.session._record import log_bytes, recorded_bench, recorded_experiment
 from freqprop_lab.session._train import RUNS, Result, finished_result, resume, train
 from freqprop_lab.session._trained import Answers, Applied, apply_conductances, evaluate_rows
 
@@ -22,6 +22,7 @@ __all__ = [
     "finished_result",
     "load_bench",
     "load_experiment",
+    "log_bytes",
     "prepare",
     "recorded_bench",
     "recorded_experiment",
