@@ -8,9 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from freqprop_lab.bench import Bench, open_bench
 from freqprop_lab.config import BenchRequest, check_bench, parse_yaml
+
+# A busy machine is no failure: how long an example takes is not what these tests are about.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 OpenBench = Callable[..., Bench]
 

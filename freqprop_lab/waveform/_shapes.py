@@ -148,7 +148,8 @@ def _two_tone_extremes(k: float, phi: float) -> tuple[float, float]:
     x = np.angle(roots)  # those off the unit circle are no extremes, but harmless: the function there lies between
     for _ in range(3):
         bend = -np.sin(x) - 4 * k * np.sin(2 * x + phi)
-        x = x - np.where(bend != 0, (np.cos(x) + 2 * k * np.cos(2 * x + phi)) / np.where(bend != 0, bend, 1.0), 0.0)
+        curved = np.abs(bend) > 1e-9 * (1 + abs(k))  # elsewhere the root is as good as it gets
+        x = x - np.where(curved, (np.cos(x) + 2 * k * np.cos(2 * x + phi)) / np.where(curved, bend, 1.0), 0.0)
     values = np.sin(x) + k * np.sin(2 * x + phi)
     return float(values.min()), float(values.max())
 
