@@ -20,6 +20,8 @@ from freqprop_lab.values import Array
 from freqprop_lab.waveform import Waveform
 
 _MOST_STEPS = 15
+_STEPS_OF_THE_STRONG = 6  # by then a channel whose b is more than rounding has arrived; the others never rest
+_NEARLY_ARRIVED = 1e-9  # periods
 _ARRIVED = 1e-14  # periods
 _ARRIVED_OF_STDERR = 1e-3  # of the delay's standard error: noise lets the steps shrink by a factor each, no faster
 _LARGEST_STEP = 0.02  # periods
@@ -169,7 +171,7 @@ def refine(columns: Columns, phase: Phase, search: Search | None, *, second_orde
     if isinstance(columns, Exact) and columns.waveform.jumps:
         return _among_jumps(columns, phase, search, known)
     delay, bend = search.cycles, None
-    for _ in range(_MOST_STEPS):
+    for number in range(_MOST_STEPS):
         estimate = _estimate(columns, known + delay, bend, phase, slope=True)
         step, information = _step(estimate, phase)
         moved = np.clip(delay + step, search.cycles - _FARTHEST, search.cycles + _FARTHEST)
@@ -177,7 +179,8 @@ def refine(columns: Columns, phase: Phase, search: Search | None, *, second_orde
         if second_order:
             b = estimate.parameters[..., 1]
             bend = np.divide(estimate.parameters[..., SLOPE + 1], b, out=np.zeros_like(b), where=b != 0)
-        if (step**2 * information < _ARRIVED_OF_STDERR**2).all() or np.abs(step).max(initial=0.0) < _ARRIVED:
+        near = _NEARLY_ARRIVED if number >= _STEPS_OF_THE_STRONG else _ARRIVED
+        if ((step**2 * information < _ARRIVED_OF_STDERR**2) | (np.abs(step) < near)).all():
             break
     # Once more where the delay now is; one that all channels share costs none of them a degree of freedom.
     estimate = _estimate(columns, known + delay, bend, phase, slope=phase.delay is Delay.EACH)

@@ -43,7 +43,7 @@ def test_without_noise_what_is_left_of_a_clipped_record_tells_all(waveform):
 @pytest.mark.parametrize("sigma", [0.02, 0.3])
 @pytest.mark.parametrize("waveform", [TwoTone(), RectifiedSine()], ids=lambda waveform: waveform.name)
 def test_16_per_cent_clipped_bias_nothing_and_the_errors_are_honest(waveform, sigma):
-    n_records = 300
+    n_records = 150
     a, b, _, volts = records(waveform, n_records, sigma, 2)
     low, high = volts.min(axis=1) - 1, np.quantile(volts, 0.84, axis=1)
     response = read(np.minimum(volts, high[:, None]), waveform, limits=(low, high))
@@ -51,9 +51,9 @@ def test_16_per_cent_clipped_bias_nothing_and_the_errors_are_honest(waveform, si
     assert sure.mean() > (0.7 if waveform == RectifiedSine() and sigma > 0.1 else 0.99)
     for found, true, stderr in ((response.b, b, response.b_stderr), (response.a, a, response.a_stderr)):
         z = ((found - true) / stderr)[sure]
-        # The mean of 200 and more deviates is known to 0.07, their spread to 5 %: four of these.
-        assert abs(z.mean()) < 0.28
-        assert z.std() == pytest.approx(1, abs=0.2)
+        # The mean of 100 and more deviates is known to 0.1, their spread to 7 %: four of these.
+        assert abs(z.mean()) < 0.4
+        assert z.std() == pytest.approx(1, abs=0.28)
     assert response.noise.mean() == pytest.approx(sigma, rel=0.03)
 
 
