@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
+# Before NumPy is loaded, here and in every process that a test starts: as `make test` has it. The last bit of a sum
+# hangs on the number of threads, and a run that is resumed in another process must not differ in it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
