@@ -12,6 +12,7 @@ import os
 import sys
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,7 +120,7 @@ class Ours:
         return state.wished
 
 
-class Peer:
+class Peer(ABC):
     """What the peers share: the step, apart from how a network is solved for many currents."""
 
     def __init__(self, problem: Problem) -> None:
@@ -159,9 +160,9 @@ class Peer:
         v = self.solve(G, rest + self.f[:, None] * nudge, v0)
         return v.mean(axis=0), 2 * (self.f @ v) / len(self.f)
 
+    @abstractmethod
     def solve(self, G: Any, currents: Any, start: Any) -> Any:
         """Return node voltages (case, node) for currents into the nodes; node 0 is grounded."""
-        raise NotImplementedError
 
     def stiffness(self, G: Any) -> Any:
         """Return B^T G B without node 0."""

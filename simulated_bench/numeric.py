@@ -21,6 +21,7 @@ from freqprop_lab.config import (
     build_network,
     parse_network,
 )
+from freqprop_lab.elements import Element
 from freqprop_lab.names import nearest
 from freqprop_lab.network import Network, NetworkError
 from freqprop_lab.streams import random_streams
@@ -56,6 +57,7 @@ class NumericBench(Bench):
         hardware = np.random.default_rng(model.hardware_seed).spawn(
             5
         )  # a new one goes at the end: the others keep theirs
+        _refuse_what_needs_more(network)
         wires = wire(network, built)
         true = with_tolerance(network, built.parts.tolerance, hardware[0])
         capacitance = _true_capacitance(network, built.parts, hardware[4])
@@ -405,6 +407,17 @@ def _check_converter(built: NumericBenchFile, document: Document) -> None:
     if built.source.bits is not None and (built.parts.capacitance or any(built.parts.capacitances.values())):
         message = "source.bits and parts.capacitance don't go together on a numeric bench; take one of them out"
         raise FileError(document.path, message, document.line(("source", "bits")))
+
+
+def _refuse_what_needs_more(network: Network) -> None:
+    """Raise NetworkError for branches that this bench would leave out: they are for the analyses of a circuit."""
+    for branch in network.branches:
+        if not isinstance(branch.element, Element):
+            raise NetworkError(
+                f'branch "{branch.name}": the numeric bench has no {branch.element.kind} as a branch. Give capacitance '
+                "by parts.capacitance or parts.capacitances; transistors are for simulated_bench.analyses",
+                branch.name,
+            )
 
 
 def _true_capacitance(network: Network, parts: PartsSection, rng: np.random.Generator) -> Array:

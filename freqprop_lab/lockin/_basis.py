@@ -67,9 +67,6 @@ class Disturbances:
         return self.drift + 2 * self.n_hum
 
 
-NOTHING = Disturbances()
-
-
 @dataclass(frozen=True)
 class Harmonics:
     """The harmonics of a waveform that are fitted: their orders k, (harmonic,), and F_k. truncated: there are more."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import pytest
 
 from freqprop_lab.advice import Meter, measured_relaxation_time, recommend_nudge
 from freqprop_lab.bench import Bench
-from freqprop_lab.cli import main
 from freqprop_lab.rules import Adjoint, Example, FrequencyPropagation, Rule
 from freqprop_lab.tasks import Objective, Squared
 from freqprop_lab.values import Array
@@ -180,23 +178,6 @@ def test_examples_without_error_are_refused(linear):
     content = Example(examples[0].levels, Objective(Squared(), outputs, 1.0))
     with pytest.raises(ValueError, match="show no error"):
         recommend_nudge(bench, [content], Meter(1e-3, 20e3), 1.0, 0.1)
-
-
-@pytest.fixture
-def freqprop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["freqprop", *arguments])
-        status = 0
-        try:
-            main()
-        except SystemExit as end:
-            status = int(end.code or 0)
-        told = capsys.readouterr()
-        return status, told.out, told.err
-
-    return call
 
 
 BENCH = "bench: numeric\nnetwork: {kind: barabasi-albert, nodes: 24, edges: 60}\nmeter: {noise: 5 mV, bits: 12}\n"

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from freqprop_lab.cli import main
-
 Call = Callable[..., tuple[int, str, str]]
 
 SCORES = {
@@ -22,24 +20,6 @@ SCORES = {
     "separation",
     "relative_error",
 }
-
-
-@pytest.fixture
-def freqprop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Run the command line in an empty folder: exit status, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["freqprop", *arguments])
-        status = 0
-        try:
-            main()
-        except SystemExit as end:
-            status = int(end.code or 0)
-        told = capsys.readouterr()
-        return status, told.out, told.err
-
-    return call
 
 
 def test_help_loads_none_of_the_heavy_libraries() -> None:

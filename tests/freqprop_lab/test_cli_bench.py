@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 from pytest_mock import MockerFixture
-
-from freqprop_lab.cli import main
 
 Call = Callable[..., tuple[int, str, str]]
 # A divider: x drives the pair (n1, ground) through nothing, R1 and R2 are tunable, the output is n2.
@@ -20,22 +17,10 @@ BENCH = "bench: numeric\nnetwork: {kind: csv, file: network.csv, inputs: [[n1]],
 
 
 @pytest.fixture
-def freqprop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    monkeypatch.chdir(tmp_path)
+def freqprop(freqprop: Call) -> Call:
     Path("network.csv").write_text(NETWORK)
     Path("bench.yaml").write_text(BENCH)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["freqprop", *arguments])
-        status = 0
-        try:
-            main()
-        except SystemExit as end:
-            status = int(end.code or 0)
-        told = capsys.readouterr()
-        return status, told.out, told.err
-
-    return call
+    return freqprop
 
 
 def node_volts(out: str) -> dict[str, float]:

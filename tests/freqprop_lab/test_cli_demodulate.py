@@ -6,13 +6,13 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from freqprop_lab.cli import main
 from freqprop_lab.report import scale_of
 
 Call = Callable[..., tuple[int, str, str]]
@@ -47,21 +47,9 @@ def write_csv(
 
 
 @pytest.fixture
-def freqprop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+def freqprop(freqprop: Call) -> Call:
     """Run `freqprop demodulate` in an empty folder: exit status, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["freqprop", "demodulate", *arguments])
-        status = 0
-        try:
-            main()
-        except SystemExit as end:
-            status = int(end.code or 0)
-        told = capsys.readouterr()
-        return status, told.out, told.err
-
-    return call
+    return partial(freqprop, "demodulate")
 
 
 def channels(freqprop: Call, *arguments: str) -> list[dict[str, Any]]:

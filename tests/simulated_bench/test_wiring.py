@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 
 from freqprop_lab.config import FileError
+from freqprop_lab.elements import CAPACITOR, ELEMENTS
 from freqprop_lab.instruments import LimitError
+from freqprop_lab.network import Branch, Network, NetworkError, Port
 from freqprop_lab.values import Drive, Nudge, NudgeKind
 from freqprop_lab.waveform import Sine
+from simulated_bench.numeric import NumericBench
+from simulated_bench.settings import NumericBenchFile
 
 # A grid of one row is a chain of branches of 1 S each.
 CHAIN = "network: {{kind: grid, rows: 1, columns: {n}, inputs: {inputs}, outputs: {outputs}}}\n"
@@ -168,3 +172,10 @@ def test_what_leaves_the_sources_range_is_refused_by_the_channel_that_leaves_it(
         rest(bench, 2.1)
     with pytest.raises(LimitError, match=r"channel 2: -?0\.11 A asked"):
         nudged(bench, [0.0], [0.11])
+
+
+def test_a_branch_that_the_bench_would_leave_out_is_refused_by_its_name():
+    branches = (Branch("R1", "a", "b", ELEMENTS["resistor"], (1.0,)), Branch("C1", "b", "ground", CAPACITOR, (1e-6,)))
+    network = Network(("a", "b"), branches, (Port("a", "ground"),), (Port("b", "ground"),))
+    with pytest.raises(NetworkError, match=r'branch "C1": the numeric bench has no capacitor .* parts.capacitance'):
+        NumericBench(NumericBenchFile(), network, np.random.default_rng(0))
