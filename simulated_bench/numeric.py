@@ -11,7 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from freqprop_lab.bench import Bench, BenchKind, MeterWiring, ResistorWiring, SourceWiring, described_network
+from freqprop_lab.bench import (
+    Bench,
+    BenchKind,
+    Lead,
+    MeterWiring,
+    OnChannels,
+    ResistorWiring,
+    SourceWiring,
+    described_network,
+)
 from freqprop_lab.config import (
     BarabasiAlbertSection,
     BenchRequest,
@@ -70,7 +79,17 @@ class NumericBench(Bench):
         self._elements = SimulatedResistors("resistors", self.breadboard, names, built.resistors, hardware[3])
         if self.breadboard.capacitance is not None:
             self.nudges = self.nudges - {NudgeKind.FEEDBACK}  # instant by definition, which no such network is
-        self._wiring = SourceWiring(self._source, wires.from_inputs, wires.from_outputs, wires.rest, wires.clamp)
+        self._wiring = SourceWiring(
+            self._source,
+            wires.from_inputs,
+            wires.from_outputs,
+            wires.rest,
+            wires.clamp,
+            tuple(
+                Lead(f"source/{number}", wired.plus, wired.minus, wired.kind, wired.resistance)
+                for number, wired in enumerate(wires.connections)
+            ),
+        )
         super().__init__(
             model.name,
             network,
@@ -88,21 +107,25 @@ class NumericBench(Bench):
 
     def measure(self, drive: Drive, n_periods: int | None = None) -> Record:
         """Drive and sample as every bench does; a nudge that follows the state is wired in for the while."""
-        self._elements.pass_time()
         self.breadboard.feedback = drive.nudge.feedback if drive.nudge is not None else None
         try:
             return super().measure(drive, n_periods)
-        except CircuitError as error:
-            raise NetworkError(f"bench {self.name}: {error}") from None
         finally:
             self.breadboard.feedback = None
+
+    def _take(self, drive: OnChannels, n_periods: int | None) -> Record:
+        self._elements.pass_time()
+        try:
+            return super()._take(drive, n_periods)
+        except CircuitError as error:
+            raise NetworkError(f"bench {self.name}: {error}") from None
 
     def respond(self, drive: Drive, n_periods: int | None = None) -> Response:
         """Return a and b of every node: in closed form where the network is linear and the meter without fault."""
         tangent = drive.nudge is not None and drive.nudge.kind is NudgeKind.TANGENT
         if not tangent and not self._has_closed_form(drive):
             return super().respond(drive, n_periods)
-        self._load(drive, 1, self.sampling.frequency * self.sampling.samples_per_period)
+        self._load(self._on_channels(drive), 1, self.sampling.frequency * self.sampling.samples_per_period)
         self._source.start()
         try:
             a, b = self.breadboard.tangent() if tangent else self.breadboard.static_and_nudge()
@@ -319,7 +342,7 @@ class NumericBench(Bench):
             self.breadboard.drive(Excitation(state["on"], np.zeros_like(state["on"])))
         self._elements.restore(state["held"], state["true"])
         if state["held"] is not None:
-            self.conductances = state["held"]
+            self.conductances = self.read_back()
 
     def _may_overload(self, largest: Array) -> bool:
         """Say whether voltages of this size, V, may reach the end of the meter's range: samples must tell then."""
@@ -331,7 +354,8 @@ class NumericBench(Bench):
 
     def _is_exact(self) -> bool:
         return (
-            self.synchronised
+            self.correction is None
+            and self.synchronised
             and self._source.affine
             and self._meter.exact
             and self._meter.punctual

@@ -113,6 +113,17 @@ class LockinSection(Section):
     robust: bool = False
 
 
+class CalibrationSection(Section):
+    """Which calibration corrects the bench. folder: of its records, beside this file; use: of these procedures only.
+
+    max_age: a record older than that is told as stale, beside one past its own expiry.
+    """
+
+    folder: str = Field(min_length=1)
+    use: list[str] | None = None
+    max_age: Annotated[Seconds, Field(gt=0)] | None = None
+
+
 class BenchFile(Section):
     """The fields that every bench file has."""
 
@@ -127,6 +138,7 @@ class BenchFile(Section):
     sampling: SamplingSection = SamplingSection()
     lockin: LockinSection = LockinSection()
     ratings: RatingsSection = RatingsSection()
+    calibration: CalibrationSection | None = None
 
     @model_validator(mode="after")
     def _floating_has_no_common_mode(self) -> BenchFile:
@@ -183,6 +195,15 @@ def load_instrument_kind(name: str, section: Document) -> Any:
         return _plugins.load(_plugins.INSTRUMENTS, name)
     except _plugins.PluginError as error:
         raise FileError(section.path, f'field "driver": {error}', section.line(("driver",))) from None
+
+
+def load_corrector(settings: BenchSettings) -> Any:
+    """Load what turns calibration records into a correction. Raises FileError where nothing that does is installed."""
+    try:
+        return _plugins.load(_plugins.CORRECTIONS, "records")
+    except _plugins.PluginError as error:
+        document = settings.document
+        raise FileError(document.path, f'section "calibration": {error}', document.line(("calibration",))) from None
 
 
 def read_bench_file(path: Path) -> BenchSettings:
