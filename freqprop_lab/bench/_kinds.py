@@ -109,7 +109,8 @@ def open_bench(settings: BenchSettings, request: BenchRequest | None = None, *, 
     request = request or BenchRequest()
     bench = kind.open(settings, request)
     bench.settings, bench.request = settings, request
-    if corrected and settings.model.calibration is not None:
+    section = settings.model.calibration
+    if corrected and section is not None and section.folder is not None:
         try:
             corrector: Corrector = load_corrector(settings)
             bench.correction = corrector.correction(bench)

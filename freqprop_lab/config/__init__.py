@@ -4,7 +4,6 @@ from freqprop_lab.config._bench_file import (
     BenchFile,
     BenchRequest,
     BenchSettings,
-    CalibrationSection,
     RatingsSection,
     SamplingSection,
     check_bench,
@@ -13,6 +12,7 @@ from freqprop_lab.config._bench_file import (
     load_instrument_kind,
     read_bench_file,
 )
+from freqprop_lab.config._calibration_section import AssumedSection, CalibrationSection, ReferenceSection
 from freqprop_lab.config._experiment_file import (
     CsvTask,
     EncodingSection,
@@ -52,6 +52,7 @@ from freqprop_lab.config._units import (
 
 __all__ = [
     "Amperes",
+    "AssumedSection",
     "BarabasiAlbertSection",
     "BenchFile",
     "BenchRequest",
@@ -71,6 +72,7 @@ __all__ = [
     "Number",
     "Ohms",
     "RatingsSection",
+    "ReferenceSection",
     "SamplingSection",
     "Seconds",
     "Section",

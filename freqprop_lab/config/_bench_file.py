@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import Field, model_validator
 
 from freqprop_lab.config import _plugins
+from freqprop_lab.config._calibration_section import CalibrationSection
 from freqprop_lab.config._network_section import BarabasiAlbertSection, NetworkSection
 from freqprop_lab.config._schema import Section, fault, validate
 from freqprop_lab.config._text import Document, FileError, read_yaml
@@ -111,17 +112,6 @@ class LockinSection(Section):
     drift: int = Field(0, ge=0, le=3)
     second_order: bool = False
     robust: bool = False
-
-
-class CalibrationSection(Section):
-    """Which calibration corrects the bench. folder: of its records, beside this file; use: of these procedures only.
-
-    max_age: a record older than that is told as stale, beside one past its own expiry.
-    """
-
-    folder: str = Field(min_length=1)
-    use: list[str] | None = None
-    max_age: Annotated[Seconds, Field(gt=0)] | None = None
 
 
 class BenchFile(Section):
