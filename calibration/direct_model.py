@@ -1,4 +1,4 @@
-"""What meters read while constant levels are driven: the linear network, its sources and its meters, and all derivatives.
+"""What meters read at constant levels: the linear network, its sources and its meters, and all derivatives.
 
 A source channel asked for x puts out e = gain x + offset on its lead: a stiff voltage, a voltage behind a series
 resistor, or a current. With K = B' G B over branches and series resistors, and A where stiff sources hold,
@@ -80,7 +80,7 @@ class DirectModel:
         self.currents = np.flatnonzero(~voltage)
 
     def solve(self, conductances: Array, sources: Sources, levels: Array) -> Solved:
-        """Return the voltages for levels that are asked, V or A, (drive, lead). Raises ModelError where there are none."""
+        """Return the voltages for asked levels, V or A, (drive, lead). Raises ModelError where there are none."""
         n, stiff = len(self.network.nodes), self.stiff
         series = sources.series[self.behind]
         ends = self._ends[self.behind]
@@ -104,13 +104,13 @@ class DirectModel:
     def by_conductance(self, solved: Solved) -> Array:
         """Return the derivatives of the node voltages by every branch's conductance, V/S, (drive, node, branch)."""
         across = solved.volts @ self.branches.T
-        return -np.einsum("jk,dk->djk", solved.impedance @ self.branches.T, across)
+        return np.asarray(-np.einsum("jk,dk->djk", solved.impedance @ self.branches.T, across))
 
     def by_series(self, solved: Solved) -> Array:
         """Return those by the conductance of the series resistors, V/S, (drive, node, lead behind one)."""
         ends = self._ends[self.behind]
         across = solved.volts @ ends.T - solved.out[:, self.behind]
-        return -np.einsum("jk,dk->djk", solved.impedance @ ends.T, across)
+        return np.asarray(-np.einsum("jk,dk->djk", solved.impedance @ ends.T, across))
 
     def _undetermined(self, K: Array) -> str:
         loose = [name for name, row in zip(self.network.nodes, np.abs(K), strict=True) if not row.any()]

@@ -1,11 +1,12 @@
 """Values with uncertainties from readings and from what is believed beforehand: generalised least squares, GUM words.
 
-Maximum of the posterior: minimise sum ((reading - model) / noise)^2 + sum ((theta - believed) / u)^2 by Gauss-Newton with
-halved steps. Parameters are shared by all states of the network, or belong to one state alone (its tunable conductances);
-the latter are eliminated state by state, so that many states cost as many small problems.
+Maximum of the posterior: minimise sum ((reading - model) / noise)^2 + sum ((theta - believed) / u)^2 by Gauss-Newton
+with halved steps. Parameters are shared by all states of the network, or belong to one state alone (its tunable
+conductances); the latter are eliminated state by state, so that many states cost as many small problems.
 
 Covariance H^-1, H = J' W J + P: what scatter leaves (type A, GUM 4.2) is H^-1 J' W J H^-1, what belief and references
-leave (type B, 4.3) is H^-1 P H^-1; they add up to it. At the truth H^-1 is the Cramer-Rao bound (with priors van Trees').
+leave (type B, 4.3) is H^-1 P H^-1; they add up to it. At the truth H^-1 is the Cramer-Rao bound (with beliefs: van
+Trees').
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ Model = Callable[[int, Array, Array], Linearised]
 class Estimate:
     """Parameters with their uncertainties. shared: (parameter,); own: one (parameter,) for each state.
 
-    type_a, type_b: standard uncertainties from scatter, and from belief and references. covariance: of the shared ones.
+    type_a, type_b: standard uncertainties from scatter, and from belief and references. covariance: of the shared ones,
+    own_covariance: of each state's own.
     chi_square, degrees_of_freedom: how well the model describes the readings; 1 a degree where it does.
     """
 
@@ -60,6 +62,7 @@ class Estimate:
     own: tuple[Array, ...]
     own_type_a: tuple[Array, ...]
     own_type_b: tuple[Array, ...]
+    own_covariance: tuple[Array, ...]
     chi_square: float
     degrees_of_freedom: int
 
@@ -137,13 +140,13 @@ class _Normal:
             H_ss = each.own.T @ each.own + np.diag(prior)
             H_sg = each.own.T @ each.shared
             r_s = each.own.T @ each.residuals - prior * (y - belief.values)
-            inverse = np.linalg.inv(H_ss)
+            inverse = np.asarray(np.linalg.inv(H_ss), dtype=np.float64)
             H_gg = each.shared.T @ each.shared
             self._data += H_gg
             reduced = reduced + H_gg - H_sg.T @ inverse @ H_sg
             self._rhs = self._rhs + each.shared.T @ each.residuals - H_sg.T @ inverse @ r_s
             self._blocks.append((inverse, H_sg, r_s))
-        self._covariance = np.linalg.inv(reduced) if len(x) else np.zeros((0, 0))
+        self._covariance = np.asarray(np.linalg.inv(reduced), dtype=np.float64)
 
     def step(self) -> tuple[Array, list[Array]]:
         dx = self._covariance @ self._rhs
@@ -167,11 +170,12 @@ class _Normal:
             B = B + F.T @ (prior[:, None] * F)
         shared_b = np.einsum("ij,jk,ik->i", C, B, C)
         shared_all = np.diag(C)
-        own_a, own_b = [], []
+        own_a, own_b, own_covariance = [], [], []
         for s, (F, (inverse, _, _)) in enumerate(zip(followers, self._blocks, strict=True)):
-            whole = np.diag(inverse) + np.einsum("ij,jk,ik->i", F, C, F)
             # Row of H^-1 over shared: F C; over its own: inverse + F C F'; over another state's: F C F_other'.
             FC = F @ C
+            own_covariance.append(inverse + FC @ F.T)
+            whole = np.diag(own_covariance[-1])
             variance = (FC**2) @ self._prior
             for other, (F_other, prior) in enumerate(zip(followers, priors, strict=True)):
                 row = FC @ F_other.T + (inverse if other == s else 0.0)
@@ -189,6 +193,7 @@ class _Normal:
             tuple(self._ys),
             tuple(own_a),
             tuple(own_b),
+            tuple(own_covariance),
             # Each belief is a reading too, and each parameter takes one away again.
             chi_square + pulled,
             n_readings,

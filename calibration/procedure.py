@@ -34,7 +34,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Taken:
-    """What came of a measurement: the samples, what the elements hold now (S, (tunable,)), and the nudge's frequency."""
+    """What came of a measurement: samples, what the elements hold (S, (tunable,)), the nudge's frequency (Hz)."""
 
     record: Record
     conductances: Array

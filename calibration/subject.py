@@ -104,17 +104,18 @@ class Subject:
     def traceability(self) -> tuple[Reference, ...]:
         """Return the chain of traceability for a record: what absolute values go back to."""
         found = []
-        for reference in self.references:
-            for what, unit, value in (("gain", "", 1.0), ("offset", "V", 0.0), ("resistance", "Ohm", np.nan)):
-                uncertainty = getattr(reference, what)
-                if uncertainty is None:
-                    continue
-                place = reference.meter or reference.source or reference.resistor or ""
-                kind = "series resistor" if reference.resistor else "meter channel" if reference.meter else "source"
-                if reference.resistor is not None:
-                    value = self.leads[self._leads_at(place)[0]].resistance
-                    uncertainty *= value
-                found.append(Reference(f"{what} of the {kind} at {place}", value, unit, uncertainty, reference.certificate))
+        for one in self.references:
+            place = one.meter or one.source or one.resistor or ""
+            kind = "series resistor" if one.resistor else "meter channel" if one.meter else "source"
+            ohms = self.leads[self._leads_at(place)[0]].resistance if one.resistor else 0.0
+            for what, unit, value, uncertainty in (
+                ("gain", "", 1.0, one.gain),
+                ("offset", "V", 0.0, one.offset),
+                ("resistance", "Ohm", ohms, None if one.resistance is None else one.resistance * ohms),
+            ):
+                if uncertainty is not None:
+                    name = f"{what} of the {kind} at {place}"
+                    found.append(Reference(name, value, unit, uncertainty, one.certificate))
         return tuple(found)
 
     def _leads_at(self, place: str) -> list[int]:
