@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from calibration.records import CalibrationRecord, Comparison, Drift, Quantity, RecordError
 
 FOLDER = Path("calibrations")  # where procedures leave their records
+_MOST_LINES = 24  # of one table, and of drifts
 _AGES = (("d", 86400), ("h", 3600), ("min", 60))
 
 
@@ -162,31 +163,35 @@ def _show_quantity(quantity: Quantity) -> None:
             value = with_doubt(float(quantity.values[row]), float(expanded[row]), quantity.unit)
             click.echo(f"  {label:14} {value}")
             continue
-        for column, point in enumerate(quantity.points.of(len(quantity.labels))[row]):
-            if not math.isnan(point):
-                value = with_doubt(float(quantity.values[row, column]), float(expanded[row, column]), quantity.unit)
-                click.echo(f"  {label:14} {measure(float(point), quantity.points.unit):>14} {value}")
+        points = quantity.points.of(len(quantity.labels))[row]
+        columns = [column for column, point in enumerate(points) if not math.isnan(point)]
+        for column in columns[:_MOST_LINES]:
+            value = with_doubt(float(quantity.values[row, column]), float(expanded[row, column]), quantity.unit)
+            click.echo(f"  {label:14} {measure(float(points[column]), quantity.points.unit):>14} {value}")
+        if len(columns) > _MOST_LINES:
+            click.echo(f"  {label:14} and {len(columns) - _MOST_LINES} more points; all with --json")
 
 
 def _show_comparison(comparison: Comparison, old: CalibrationRecord, new: CalibrationRecord) -> None:
     days = abs(new.time - old.time)
-    n_values = sum(
-        int((change.ratio == change.ratio).sum()) for change in comparison.quantities
-    )  # NaN differs from itself
+    ratios = [ratio for change in comparison.quantities for ratio in change.ratio.flat]
+    n_values = sum(not math.isnan(ratio) for ratio in ratios)
     click.echo(f"{old.procedure}: {old.time:%Y-%m-%d %H:%M} to {new.time:%Y-%m-%d %H:%M} UTC ({_age_of(days)})")
     click.echo(
         f"{len(comparison.drifted)} of {n_values} values drifted by more than {comparison.k:g} standard uncertainties"
     )
-    for drift in comparison.drifted:
+    for drift in comparison.drifted[:_MOST_LINES]:
         click.echo(f"  {_drift_words(drift)}")
+    if len(comparison.drifted) > _MOST_LINES:
+        click.echo(f"  and {len(comparison.drifted) - _MOST_LINES} more; all with --json")
     for note in comparison.notes:
         click.echo(f"note: {note}")
     click.echo(f"assumed: {comparison.assumption}")
 
 
 def _drift_words(drift: Drift) -> str:
-    where = drift.label if drift.point is None else f"{drift.label} at {drift.point:g}"
-    times = "known exactly" if math.isinf(drift.ratio) else f"{abs(drift.ratio):.3g} standard uncertainties"
+    where = drift.label if drift.point is None else f"{drift.label} at {measure(drift.point, drift.point_unit)}"
+    times = "both known exactly" if math.isinf(drift.ratio) else f"{abs(drift.ratio):.3g} standard uncertainties"
     way = "rose" if drift.change > 0 else "fell"
     return (
         f"{drift.quantity} of {where} {way} by {measure(abs(drift.change), drift.unit)} "
