@@ -5,12 +5,13 @@ Everything SI. What a record holds: docs/file-formats.md and docs/calibration-re
 
 from calibration.records._compare import Comparison, Drift, QuantityChange, compare
 from calibration.records._errors import RecordError, Refusal, Why
-from calibration.records._file import schema
-from calibration.records._folder import Chosen, RecordFolder, read_record
+from calibration.records._file import as_json, content_of, schema
+from calibration.records._folder import AHEAD, Chosen, RecordFolder, read_record
 from calibration.records._quantity import COVERAGE, COVERAGE_FACTOR, Points, Quantity
 from calibration.records._record import CalibrationRecord, InstrumentId, Reference, Verdict, software_versions
 
 __all__ = [
+    "AHEAD",
     "COVERAGE",
     "COVERAGE_FACTOR",
     "CalibrationRecord",
@@ -27,7 +28,9 @@ __all__ = [
     "Refusal",
     "Verdict",
     "Why",
+    "as_json",
     "compare",
+    "content_of",
     "read_record",
     "schema",
     "software_versions",

@@ -61,6 +61,7 @@ class Drift:
     new: float
     standard_uncertainty: float
     ratio: float
+    point_unit: str = ""
 
     @property
     def change(self) -> float:
@@ -205,5 +206,6 @@ def _beyond(change: QuantityChange, k: float) -> list[Drift]:
         point = None if change.points is None else float(change.points.values[place])
         numbers = (change.old, change.new, change.standard_uncertainty, ratio)
         old, new, doubt, times = (float(array[place]) for array in numbers)
-        drifts.append(Drift(change.name, change.unit, change.labels[row], point, old, new, doubt, times))
+        axis_unit = "" if change.points is None else change.points.unit
+        drifts.append(Drift(change.name, change.unit, change.labels[row], point, old, new, doubt, times, axis_unit))
     return drifts

@@ -28,6 +28,8 @@ class RecordError(FileError):
     def __init__(self, path: Path | str, message: str, why: Why = Why.UNREADABLE, line: int | None = None) -> None:
         super().__init__(path, message, line)
         self.why = why
+        if why in (Why.EXISTS, Why.UNWRITABLE):
+            self.args = (f"{str(self).removesuffix('Nothing was started.')}This record was not written.",)
 
 
 @dataclass(frozen=True)

@@ -161,8 +161,11 @@ def file_stem(record: CalibrationRecord) -> str:
     return f"{record.procedure}-{record.time:%Y%m%dT%H%M%SZ}-{record.uid[:8]}"
 
 
-def content_of(record: CalibrationRecord) -> tuple[dict[str, Any], Arrays]:
-    """Return what the JSON holds, without `arrays` and `sha256`, and the arrays that go beside it."""
+def content_of(record: CalibrationRecord, largest_table: float = LARGEST_TABLE) -> tuple[dict[str, Any], Arrays]:
+    """Return what the JSON holds, without `arrays` and `sha256`, and the arrays that go beside it.
+
+    largest_table: how many numbers a table may have to stand in the JSON itself.
+    """
     arrays: Arrays = {}
     content: dict[str, Any] = {
         "format": FORMAT,
@@ -180,7 +183,7 @@ def content_of(record: CalibrationRecord) -> tuple[dict[str, Any], Arrays]:
         "assumptions": list(record.assumptions),
         "verdict": {"status": record.verdict.status, "words": list(record.verdict.words)},
         "coverage": {"probability": COVERAGE},
-        "quantities": [_quantity_content(quantity, arrays) for quantity in record.quantities],
+        "quantities": [_quantity_content(quantity, arrays, largest_table) for quantity in record.quantities],
         "notes": record.notes,
         "raw": {},
     }
@@ -189,6 +192,11 @@ def content_of(record: CalibrationRecord) -> tuple[dict[str, Any], Arrays]:
         arrays[key] = array
         content["raw"][name] = {"array": key, "shape": list(array.shape), "dtype": array.dtype.str}
     return content, arrays
+
+
+def as_json(values: Array) -> list[Any]:
+    """Return an array as nested lists, null for what is no finite number."""
+    return [as_json(row) if row.ndim else (float(row) if np.isfinite(row) else None) for row in map(np.asarray, values)]
 
 
 def sealed(content: Mapping[str, Any]) -> bytes:
@@ -255,10 +263,10 @@ def record_of(path: Path, file: RecordFile, arrays: Mapping[str, NDArray[Any]], 
         raise RecordError(path, f"can't be: {error}") from None
 
 
-def _quantity_content(quantity: Quantity, arrays: Arrays) -> dict[str, Any]:
+def _quantity_content(quantity: Quantity, arrays: Arrays, largest: float) -> dict[str, Any]:
     def table(part: str, values: Array) -> Any:
-        if values.size <= LARGEST_TABLE and (values.ndim == 1 or values.size):
-            return _nulled(values)
+        if values.size <= largest and (values.ndim == 1 or values.size):  # an empty table would lose its shape
+            return as_json(values)
         key = f"quantities/{quantity.name}/{part}"
         arrays[key] = values
         return {"array": key, "shape": list(values.shape)}
@@ -319,10 +327,6 @@ def _stored(name: str, shape: list[int], dtype: str, arrays: Mapping[str, NDArra
 
 def _written(time: datetime) -> str:
     return f"{time:%Y-%m-%dT%H:%M:%S.%f}Z"
-
-
-def _nulled(values: Array) -> list[Any]:
-    return [_nulled(row) if row.ndim else (float(row) if np.isfinite(row) else None) for row in map(np.asarray, values)]
 
 
 def _pretty(value: Any, depth: int) -> str:

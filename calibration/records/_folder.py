@@ -280,7 +280,9 @@ def _told(path: Path) -> Iterator[None]:
         yield
     except FileExistsError as error:
         taken = error.filename2 or error.filename or path
-        raise RecordError(path, f"{taken} exists already, and a record is never overwritten", Why.EXISTS) from None
+        raise RecordError(
+            path, f"{Path(taken).name} exists already, and a record is never overwritten", Why.EXISTS
+        ) from None
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             remedy = "the disk is full. Make room, then calibrate anew"

@@ -61,8 +61,7 @@ class Quantity:
         """Take copies that nobody can change, and check that they fit together."""
         object.__setattr__(self, "labels", tuple(self.labels))
         name = f'quantity "{self.name}"'
-        if not self.name:
-            raise ValueError("a quantity needs a name")
+        check_name("quantity", self.name)
         if len(set(self.labels)) != len(self.labels):
             twice = next(label for label in self.labels if self.labels.count(label) > 1)
             raise ValueError(f'{name}: the label "{twice}" stands twice; one value a label is wanted')
@@ -134,6 +133,13 @@ class Quantity:
             if "infinite" in str(error):
                 raise
             raise ValueError(f"{name} has shape {array.shape}, that of the values is {self.values.shape}") from None
+
+
+def check_name(what: str, name: str) -> None:
+    """Raise ValueError for a name that the arrays file can't tell from another."""
+    if not name or not name.isprintable() or "\\" in name or name.endswith(".npy"):
+        message = "a name of printable letters is wanted, without backslash and not ending in .npy"
+        raise ValueError(f"{what} {name!r}: {message}")
 
 
 def _kept(name: str, given: ArrayLike) -> Array:

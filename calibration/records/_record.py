@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.records._quantity import Quantity
+from calibration.records._quantity import Quantity, check_name
 from freqprop_lab.instruments import Identity
 from freqprop_lab.names import cut, nearest, shown
 
@@ -182,8 +182,7 @@ def _from_numpy(given: Any) -> Any:
 
 
 def _numbers(name: str, given: Any) -> NDArray[Any]:
-    if not name or not name.isprintable() or "\\" in name:
-        raise ValueError(f"raw array {name!r}: a name of printable letters is wanted, without backslash")
+    check_name("raw array", name)
     array = np.array(given, order="C")
     if array.dtype.kind not in _RAW_KINDS:
         raise ValueError(f'raw array "{name}" is of type {array.dtype}; numbers are wanted')
