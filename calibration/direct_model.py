@@ -16,14 +16,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from calibration.errors import ModelError
 from freqprop_lab.bench import Lead
 from freqprop_lab.names import shown
 from freqprop_lab.network import Network
 from freqprop_lab.values import Array
-
-
-class ModelError(ValueError):
-    """The network can't be described by conductances alone, or has no voltages; the message names branch or node."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from calibration.procedure import Findings, Measurement, Plan, Procedure, ProcedureError, Taken
+from calibration.errors import ProcedureError
+from calibration.procedure import Findings, Measurement, Plan, Procedure, Taken
 from calibration.records import CalibrationRecord, InstrumentId, RecordFolder
 from calibration.subject import Subject, subject_of
 from freqprop_lab.bench import Bench

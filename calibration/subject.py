@@ -7,16 +7,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from calibration.errors import SubjectError
 from calibration.records import CalibrationRecord, Reference
 from freqprop_lab.bench import Bench, Lead
 from freqprop_lab.config import AssumedSection, CalibrationSection, RatingsSection, ReferenceSection, SamplingSection
 from freqprop_lab.names import nearest, shown
 from freqprop_lab.network import GROUND, Network
 from freqprop_lab.values import Array, Scales
-
-
-class SubjectError(ValueError):
-    """The bench is not one that can be calibrated so; the message says what to change."""
 
 
 @dataclass(frozen=True)
