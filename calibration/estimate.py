@@ -73,13 +73,17 @@ class Estimate:
         return float(np.sqrt(self.chi_square / max(self.degrees_of_freedom, 1)))
 
 
-def estimate(model: Model, shared: Belief, own: Sequence[Belief]) -> Estimate:
+def estimate(
+    model: Model, shared: Belief, own: Sequence[Belief], start: tuple[Array, Sequence[Array]] | None = None
+) -> Estimate:
     """Return the parameters that explain the readings best, from what is believed of them.
 
-    model(state, shared parameters, own parameters) gives residuals and derivatives. Raises EstimateError where no
-    step lowers the misfit from the start on.
+    model(state, shared parameters, own parameters) gives residuals and derivatives. start: where the search begins;
+    at what is believed, if None. Raises EstimateError where no step lowers the misfit from the start on.
     """
     x, ys = shared.values.copy(), [belief.values.copy() for belief in own]
+    if start is not None:
+        x, ys = start[0].copy(), [y.copy() for y in start[1]]
     at = [model(state, x, y) for state, y in enumerate(ys)]
     cost = _cost(at, x, ys, shared, own)
     for _ in range(_MOST_STEPS):
@@ -101,6 +105,14 @@ def estimate(model: Model, shared: Belief, own: Sequence[Belief]) -> Estimate:
             break
     if not np.isfinite(cost):
         raise EstimateError("no parameters explain the readings; look at the wiring first")
+    return _Normal(at, x, ys, shared, own).estimate()
+
+
+def uncertainties_at(
+    model: Model, x: Array, ys: Sequence[Array], shared: Belief, own: Sequence[Belief]
+) -> Estimate:
+    """Return an estimate that is at these parameters, whatever the readings say: at the truth, what is possible."""
+    at = [model(state, x, y) for state, y in enumerate(ys)]
     return _Normal(at, x, ys, shared, own).estimate()
 
 

@@ -9,8 +9,9 @@ from itertools import pairwise
 import numpy as np
 
 from calibration.direct_model import DirectModel, Sources
-from calibration.estimate import Belief, Estimate, Linearised, estimate
+from calibration.estimate import Belief, Estimate, Linearised, estimate, uncertainties_at
 from calibration.records import Quantity, Verdict
+from calibration.steps import Steps
 from calibration.subject import Subject
 from freqprop_lab.names import shown
 from freqprop_lab.values import Array
@@ -37,7 +38,10 @@ class State:
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where shared parameters stand: gains and offsets of live leads and read nodes, ln of fixed conductances."""
+    """Where shared parameters stand: gains and offsets of live leads and read nodes, ln of fixed conductances.
+
+    step: by how much a source misses each value that it was asked for, gain and offset apart (see `Steps`).
+    """
 
     source_gain: slice
     source_offset: slice
@@ -45,6 +49,7 @@ class _Layout:
     meter_offset: slice
     series: slice
     fixed: slice
+    step: slice
 
     @classmethod
     def of(cls, *counts: int) -> _Layout:
@@ -68,14 +73,27 @@ class LevelsFit:
         n_branches = len(subject.network.branches)
         self._tunable = subject.network.tunable
         self._fixed = np.setdiff1d(np.arange(n_branches), self._tunable)
-        counts = (len(live), len(live), len(read), len(read), len(behind), len(self._fixed))
+        self.steps = Steps.of([state.levels[:, live] for state in self.states])
+        counts = (len(live), len(live), len(read), len(read), len(behind), len(self._fixed), self.steps.count)
         self.layout = _Layout.of(*counts)
         self.shared, self.own = self._believed(afresh=afresh)
-        self.found: Estimate = estimate(self._linearised, self.shared, self.own)
+        self.step = self.steps.likeliest(self._with_steps, self.layout.step)
+        self.found: Estimate = self._with_steps(self.step, n_states=len(self.own))
+
+    def _with_steps(self, size: float, before: Estimate | None = None, n_states: int = 1) -> Estimate:
+        """Estimate under the belief that sources miss what they are asked for by so much of their reach."""
+        self.shared.uncertainty[self.layout.step] = size * self.steps.reach
+        own = self.own[:n_states]
+        start = None if before is None else (before.shared, [*before.own, *(each.values for each in own)][:n_states])
+        return estimate(self._linearised, self.shared, own, start)
+
+    def bound(self, shared: Array, own: Sequence[Array]) -> Estimate:
+        """Return the uncertainties that these drives allow at best, the parameters being these: Cramer and Rao."""
+        return uncertainties_at(self._linearised, shared, own, self.shared, self.own)
 
     def _believed(self, *, afresh: bool) -> tuple[Belief, list[Belief]]:
         subject, layout = self.subject, self.layout
-        values, doubt = np.zeros(layout.fixed.stop), np.zeros(layout.fixed.stop)
+        values, doubt = np.zeros(layout.step.stop), np.ones(layout.step.stop)
         gain, offset, series = subject.belief_in_sources()
         values[layout.source_gain], doubt[layout.source_gain] = 1.0, gain[self._live]
         doubt[layout.source_offset] = offset[self._live]
@@ -127,7 +145,7 @@ class LevelsFit:
         state, layout, model = self.states[number], self.layout, self.model
         sources = self.sources(shared)
         conductances = self.conductances(shared, own)
-        levels = state.levels[:, self._live]
+        levels = state.levels[:, self._live] + self.steps.missed(shared[layout.step], number)
         solved = model.solve(conductances, sources, levels)
         gain, offset = shared[layout.meter_gain], shared[layout.meter_offset]
         read = self._read
@@ -141,6 +159,7 @@ class LevelsFit:
         diagonal = np.arange(len(read))
         columns[:, diagonal, layout.meter_gain.start + diagonal] = solved.volts[:, read] / noise
         columns[:, diagonal, layout.meter_offset.start + diagonal] = 1 / noise
+        columns[..., layout.step] = self.steps.columns(columns[..., layout.source_offset] * sources.gain, number)
         series = sources.series[model.behind]
         columns[..., layout.series] = weight[..., None] * model.by_series(solved)[:, read] * series
         by_branch = weight[..., None] * model.by_conductance(solved)[:, read] * conductances

@@ -63,10 +63,11 @@ class Offsets(_ConstantLevels):
 
     def evaluate(self, subject: Subject, measured: Sequence[Measurement], taken: Sequence[Taken]) -> Findings:
         """Fit everything, and tell the offsets."""
-        fit = LevelsFit(subject, [state_of(measured, taken)])
+        state = state_of(measured, taken)
+        fit = LevelsFit(subject, [state])
         kept = (SOURCE_OFFSET, SOURCE_OFFSET_CURRENT, METER_OFFSET)
         quantities = tuple(quantity for quantity in fit.instrument_quantities() if quantity.name in kept)
-        return Findings(quantities, fit.verdict(), self.settings(measured, taken), _ASSUMED, raw_of(measured, taken))
+        return Findings(quantities, fit.verdict(), self.settings(measured, taken), _ASSUMED, raw_of(state, taken))
 
 
 @dataclass(frozen=True)
@@ -82,13 +83,14 @@ class Gains(_ConstantLevels):
 
     def evaluate(self, subject: Subject, measured: Sequence[Measurement], taken: Sequence[Taken]) -> Findings:
         """Fit everything, and tell what belongs to the instruments."""
-        fit = LevelsFit(subject, [state_of(measured, taken)], afresh=True)
+        state = state_of(measured, taken)
+        fit = LevelsFit(subject, [state], afresh=True)
         return Findings(
             fit.instrument_quantities(),
             fit.verdict(*_untold(fit, without=CONDUCTANCE)),
             self.settings(measured, taken),
             _ASSUMED,
-            raw_of(measured, taken),
+            raw_of(state, taken),
         )
 
 
@@ -102,7 +104,8 @@ class NetworkConductances(_ConstantLevels):
 
     def evaluate(self, subject: Subject, measured: Sequence[Measurement], taken: Sequence[Taken]) -> Findings:
         """Fit everything, and tell the conductances; which are not told by these ports, and what would help."""
-        fit = LevelsFit(subject, [state_of(measured, taken)])
+        state = state_of(measured, taken)
+        fit = LevelsFit(subject, [state])
         words = _untold(fit)
         if CONDUCTANCE in fit.untold():
             words.append(_what_would_help(subject, fit))
@@ -111,7 +114,7 @@ class NetworkConductances(_ConstantLevels):
             fit.verdict(*words),
             self.settings(measured, taken),
             _ASSUMED,
-            raw_of(measured, taken) | {"covariance": fit.tunable_covariance()},
+            raw_of(state, taken) | {"covariance": fit.tunable_covariance()},
         )
 
 
@@ -131,9 +134,8 @@ def state_of(measured: Sequence[Measurement], taken: Sequence[Taken]) -> State:
     )
 
 
-def raw_of(measured: Sequence[Measurement], taken: Sequence[Taken]) -> dict[str, Any]:
+def raw_of(state: State, taken: Sequence[Taken]) -> dict[str, Any]:
     """Return what was asked and read, for the record."""
-    state = state_of(measured, taken)
     return {
         "levels": state.levels,
         "volts": state.volts,
