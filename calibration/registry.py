@@ -13,6 +13,10 @@ from freqprop_lab.names import nearest, shown
 _PROCEDURES = {
     "offsets": ("constant_levels", "Offsets"),
     "gains": ("constant_levels", "Gains"),
+    "noise": ("noise", "Noise"),
+    "skew": ("skew", "Skew"),
+    "relaxation": ("relaxation", "Relaxation"),
+    "resistors": ("resistors", "Resistors"),
     "network": ("constant_levels", "NetworkConductances"),
 }
 

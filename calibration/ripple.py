@@ -24,7 +24,7 @@ class Fitted:
     """Records less their lines. mean: V, (channel,), of a constant fitted beside them; per_noise: its variance over
     that of a sample; residuals: V, (channel, sample); amplitudes: V, (channel, line), and frequencies: Hz, (line,).
 
-    n_fitted: columns in all.
+    columns: constant, cosines, sines, (sample, column); coefficients: V, (channel, column).
     """
 
     mean: Array
@@ -32,7 +32,13 @@ class Fitted:
     residuals: Array
     frequencies: Array
     amplitudes: Array
-    n_fitted: int
+    columns: Array
+    coefficients: Array
+
+    @property
+    def n_fitted(self) -> int:
+        """Columns that were fitted."""
+        return self.columns.shape[1]
 
 
 def lines(volts: Array, sample_rate: float) -> Array:
@@ -63,7 +69,8 @@ def fitted(volts: Array, sample_rate: float, frequencies: Array) -> Fitted:
     if not n_lines:
         mean = volts.mean(axis=-1)
         nothing = np.zeros((len(volts), 0))
-        return Fitted(mean, 1 / n_samples, volts - mean[:, None], frequencies, nothing, 1)
+        constant = np.ones((n_samples, 1))
+        return Fitted(mean, 1 / n_samples, volts - mean[:, None], frequencies, nothing, constant, mean[:, None])
     turns = 2 * np.pi * np.arange(n_samples)[:, None] / sample_rate * frequencies
     columns = np.concatenate([np.ones((n_samples, 1)), np.cos(turns), np.sin(turns)], axis=1)
     inverse = np.linalg.inv(columns.T @ columns)
@@ -75,8 +82,23 @@ def fitted(volts: Array, sample_rate: float, frequencies: Array) -> Fitted:
         volts - coefficients @ columns.T,
         frequencies,
         np.hypot(cosine, sine),
-        columns.shape[1],
+        columns,
+        coefficients,
     )
+
+
+def without_lines(volts: Array, sample_rate: float, kept: Array) -> tuple[Array, Array]:
+    """Return records less the lines at other frequencies than those kept, Hz, and where those lines are, Hz, (line,).
+
+    volts: (channel, sample), finite. What is kept is fitted beside them, so that nothing of it goes with them.
+    """
+    others = lines(fitted(volts, sample_rate, kept).residuals, sample_rate)
+    if not len(others):
+        return volts, others
+    together = fitted(volts, sample_rate, np.concatenate([kept, others]))
+    wanted = np.concatenate([np.ones(1 + len(kept)), np.zeros(len(others))])
+    chosen = np.concatenate([wanted, wanted[1:]]).astype(bool)
+    return together.residuals + together.coefficients[:, chosen] @ together.columns[:, chosen].T, others
 
 
 def _largest(left: Array, sample_rate: float) -> float | None:
