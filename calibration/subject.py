@@ -15,6 +15,10 @@ from freqprop_lab.names import nearest, shown
 from freqprop_lab.network import GROUND, Network
 from freqprop_lab.values import Array, Scales
 
+_MOST_CODES = 4096
+_FEWEST_CODES = 2
+_JUST_ABOVE = 1e-9  # relative: closer than this two values are one
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -23,7 +27,8 @@ class Subject:
     leads: of all source channels; live: which of them are connected while nothing clamps. resting: V or A. source_low,
     source_high: V or A; meter_low, meter_high: V, NaN where nothing reads. conductance_low, conductance_high: S.
     meter_channels, element_channels: the channel's name by node's or branch's name. neighbours: see Bench.neighbours.
-    known: earlier records by procedure, newest each. repeatable: nothing happens but arithmetic.
+    known: earlier records by procedure, newest each. repeatable: nothing happens but arithmetic. ladder: the conductances
+    that each tunable branch can have, S, rising, (tunable,) of (code,); None for a continuous one.
     """
 
     name: str
@@ -49,6 +54,7 @@ class Subject:
     references: tuple[ReferenceSection, ...]
     known: Mapping[str, CalibrationRecord] = field(default_factory=dict)
     repeatable: bool = False
+    ladder: tuple[Array | None, ...] = ()
 
     @property
     def live_leads(self) -> tuple[Lead, ...]:
@@ -178,4 +184,24 @@ def subject_of(bench: Bench, known: Mapping[str, CalibrationRecord] | None = Non
         tuple(section.references),
         known or {},
         bench.repeatable,
+        ladders(bench),
     )
+
+
+def ladders(bench: Bench) -> tuple[Array | None, ...]:
+    """Walk up the values that the tunable elements have, S; None for continuous ones, or of more than 4096 codes."""
+    low, high = bench.conductance_limits()
+    at = bench.neighbours(low)[1]
+    rungs = [at]
+    climbing = np.ones(len(at), dtype=bool)
+    while climbing.any() and len(rungs) <= _MOST_CODES:
+        above = bench.neighbours(at * (1 + _JUST_ABOVE))[1]
+        climbing = (above > at * (1 + 2 * _JUST_ABOVE)) & (above <= high * (1 + _JUST_ABOVE))
+        at = np.where(climbing, above, at)
+        rungs.append(at)
+    stacked = np.array(rungs)
+    found: list[Array | None] = []
+    for element, goes_on in enumerate(climbing):
+        values = np.unique(stacked[:, element])
+        found.append(None if goes_on or len(values) < _FEWEST_CODES else values)
+    return tuple(found)

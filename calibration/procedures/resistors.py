@@ -1,0 +1,247 @@
+"""`resistors`: what every tunable element really has, in circuit, by what it is told to have.
+
+The elements go through their values together. In each state of the network constant levels, channel by channel; then
+all states are fitted at once, gains and offsets shared, conductances each state's own. At last some values are visited
+again, from above and from below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from calibration.drives import one_at_a_time, sizes
+from calibration.errors import ProcedureError
+from calibration.levels import LevelsFit, State
+from calibration.procedure import Findings, ListedProcedure, Measurement, Taken
+from calibration.procedures.constant_levels import n_periods, state_of
+from calibration.records import Points, Quantity, Verdict
+from calibration.subject import Subject
+from calibration.tables import Points as Measured
+from calibration.tables import Table, tables
+from calibration.visits import Visits
+from freqprop_lab.names import shown
+from freqprop_lab.values import Array, ChannelDrive
+
+TABLE, WIPER = "conductance by nominal", "wiper and wire resistance"
+REPEATABILITY, HYSTERESIS = "repeatability", "hysteresis"
+_GRID = 65  # values of a continuous element's table
+_SPAN = 10.0  # either way from a unit of conductance, where a continuous element has no bounds
+_TARGETS = (1 / 3, 2 / 3)  # of the way through the values: what is visited again
+_FOLLOWS = 0.2  # of what it is told, in ln: an element that moves less is stuck
+_FAR = 0.5  # of an element's value off its nominal
+_ASSUMED = (
+    "the network between the nodes is linear, and settled before each record",
+    "meters draw no current; an element's resistance does not hang on the voltage across it",
+    "between the values that were visited an element's resistance is smooth and monotone",
+    "an element keeps its value while it is not told another",
+)
+
+
+@dataclass(frozen=True)
+class Resistors(ListedProcedure):
+    """points: values of each element that are visited, 0 for all codes; samples: of each record; volts: as in gains.
+
+    again: how often two of the values are visited again from above and from below; 0 leaves that out.
+    """
+
+    points: int = 17
+    samples: int = 2000
+    volts: float = 1.0
+    again: int = 3
+
+    name = "resistors"
+    title = "conductance by code of every tunable element"
+    needs = ("gains before it", "a known series resistor, or an ammeter, as reference of absolute values")
+
+    def measurements(self, subject: Subject) -> list[Measurement]:
+        """Return the records of all states, one after the other, and one that puts the elements back."""
+        visits = self._visits(subject)
+        drives, periods = self._drives(subject, visits), n_periods(subject, self.samples)
+        still = ChannelDrive(subject.resting.copy())
+        listed = []
+        for number, (values, before) in enumerate(visits):
+            if before is not None:
+                listed.append(Measurement(still, before, n_periods=1, says="on the way"))
+            says = f"state {number + 1} of {len(visits)}"
+            listed.append(Measurement(drives[0], values, n_periods=periods, says=says))
+            listed += [Measurement(drive, n_periods=periods, says=says) for drive in drives[1:]]
+        return [*listed, Measurement(still, subject.conductances, n_periods=1, says="as it was")]
+
+    def evaluate(self, subject: Subject, measured: Sequence[Measurement], taken: Sequence[Taken]) -> Findings:
+        """Fit all states at once, and make a map of every element."""
+        states, came_from = self._states(subject, measured, taken)
+        fit = LevelsFit(subject, states)
+        visits = Visits.of(fit.found, [state.tunable for state in states], came_from, self._n_main(subject))
+        codes = tuple(rungs is not None for rungs in subject.ladder)
+        elements = visits.points(codes)
+        found = tables(elements, [self._wanted(subject, k) for k in range(len(elements))])
+        stuck = [not _follows(each) for each in elements]
+        labels = tuple(subject.element_channels[name] for name in subject.network.tunable_names)
+        quantities = [_table_quantity(labels, found, stuck)]
+        if any(codes):
+            quantities.append(_wiper_quantity(labels, elements, codes))
+        if self.again:
+            quantities += [
+                Quantity(REPEATABILITY, "1", labels, visits.repeatability, visits.repeatability_doubt, 0.0),  # type: ignore[arg-type]
+                Quantity(HYSTERESIS, "1", labels, visits.hysteresis, visits.hysteresis_doubt, 0.0),  # type: ignore[arg-type]
+            ]
+        words = [*_stuck_words(subject, labels, elements, stuck), *_far_words(subject, labels, elements, stuck)]
+        verdict = fit.verdict(*words, *_told_words(fit, visits, self.again))
+        if words and verdict.status == "good":
+            verdict = replace(verdict, status="bad" if any(stuck) else "doubtful")
+        return Findings(
+            tuple(quantities),
+            verdict,
+            {"points": self.points, "samples": taken[0].record.volts.shape[1], "states": len(states)},
+            _ASSUMED,
+            {
+                "levels": states[0].levels,
+                "volts": np.array([state.volts for state in states]),
+                "noise": np.array([state.noise for state in states]),
+                "nominal": np.array([state.tunable for state in states]),
+                "true": np.exp(np.array(fit.found.own)),
+            },
+        )
+
+    def _values(self, subject: Subject, element: int) -> Array:
+        """Return the nominal values of an element that are visited, S, rising."""
+        rungs = subject.ladder[element]
+        count = self.points or _GRID
+        # Chebyshev's places: a curve through points is worst near the ends, so they are dense there.
+        share = (1 - np.cos(np.pi * np.arange(count) / (count - 1))) / 2
+        if rungs is None:
+            low, high = np.log(_bounds(subject, element))
+            return np.asarray(np.exp(low + (high - low) * share))
+        if not self.points or self.points >= len(rungs):
+            return rungs
+        ohms = 1 / rungs[-1] + (1 / rungs[0] - 1 / rungs[-1]) * share
+        nearest = np.abs(1 / rungs[:, None] - ohms).argmin(axis=0)
+        return np.asarray(rungs[np.unique(nearest)])
+
+    def _wanted(self, subject: Subject, element: int) -> Array:
+        rungs = subject.ladder[element]
+        return np.geomspace(*_bounds(subject, element), _GRID) if rungs is None else rungs
+
+    def _n_main(self, subject: Subject) -> int:
+        return max(len(self._values(subject, k)) for k in range(len(subject.network.tunable)))
+
+    def _visits(self, subject: Subject) -> list[tuple[Array, Array | None]]:
+        """Return what is programmed, state by state, S, (tunable,), and what before it without a measurement."""
+        if not len(subject.network.tunable):
+            raise ProcedureError("this bench has no tunable elements; there is nothing to calibrate")
+        each = [self._values(subject, k) for k in range(len(subject.network.tunable))]
+        n_main = max(len(values) for values in each)
+        # All go together, so that none is lost among others a hundred times as large; up over every other value, and
+        # down over the rest, so that hysteresis has both signs.
+        sweep = [*range(0, n_main, 2), *range(n_main - 1 - n_main % 2, 0, -2)]
+        shares = np.array(sweep) / max(n_main - 1, 1)
+        main = [np.array([values[round(share * (len(values) - 1))] for values in each]) for share in shares]
+        visits: list[tuple[Array, Array | None]] = [(state, None) for state in main]
+        lowest, highest = (np.array([values[end] for values in each]) for end in (0, -1))
+        for _ in range(self.again):
+            for share in _TARGETS:
+                target = np.array([values[round(share * (len(values) - 1))] for values in each])
+                visits += [(target, highest), (target, lowest)]  # in R from below, then from above
+        return visits
+
+    def _drives(self, subject: Subject, visits: Sequence[tuple[Array, Array | None]]) -> list[ChannelDrive]:
+        highest = np.max([values for values, _ in visits], axis=0)
+        there = replace(subject, conductances=np.maximum(highest, subject.conductances))
+        return one_at_a_time(subject, sizes(there, self.volts))
+
+    def _states(
+        self, subject: Subject, measured: Sequence[Measurement], taken: Sequence[Taken]
+    ) -> tuple[list[State], list[Array]]:
+        """Return the readings of each state, and what the elements had before it, S, (tunable,)."""
+        visits = self._visits(subject)
+        n_drives = len(self._drives(subject, visits))
+        states, came_from, first = [], [], 0
+        had = subject.conductances
+        for _, before in visits:
+            if before is not None:
+                had, first = taken[first].conductances, first + 1
+            part = slice(first, first + n_drives)
+            states.append(state_of(measured[part], taken[part]))
+            came_from.append(had)
+            had, first = taken[first].conductances, first + n_drives
+        return states, came_from
+
+
+def _bounds(subject: Subject, element: int) -> tuple[float, float]:
+    """Return the lowest and highest value of a continuous element that is visited, S."""
+    low, high = float(subject.conductance_low[element]), float(subject.conductance_high[element])
+    unit = subject.scales.siemens
+    low = low if low > 0 else min(unit / _SPAN, float(subject.conductances[element]))
+    return low, high if np.isfinite(high) else max(unit * _SPAN, float(subject.conductances[element]))
+
+
+def _follows(points: Measured) -> bool:
+    told = np.log(points.nominal)
+    if len(told) < 2:
+        return True
+    slope = np.polyfit(told, np.log(points.true), 1)[0]
+    return bool(slope > _FOLLOWS)
+
+
+def _table_quantity(labels: tuple[str, ...], found: Sequence[Table], stuck: Sequence[bool]) -> Quantity:
+    longest = max(len(table.nominal) for table in found)
+    nominal, true, a, b = (np.full((len(found), longest), np.nan) for _ in range(4))
+    for row, (table, is_stuck) in enumerate(zip(found, stuck, strict=True)):
+        part = slice(0, len(table.nominal))
+        nominal[row, part] = table.nominal
+        if not is_stuck:
+            true[row, part] = table.true
+            a[row, part], b[row, part] = table.true * table.type_a, table.true * table.type_b
+    return Quantity(TABLE, "S", labels, true, a, b, Points("nominal", "S", nominal))
+
+
+def _wiper_quantity(labels: tuple[str, ...], elements: Sequence[Measured], codes: Sequence[bool]) -> Quantity:
+    """Return the resistance at the code where nothing of the track is left: R against code, its intercept."""
+    rows = np.full((3, len(elements)), np.nan)
+    for number, (each, has_codes) in enumerate(zip(elements, codes, strict=True)):
+        if has_codes:
+            ohms = 1 / each.true[-1]
+            rows[:, number] = ohms, ohms * each.type_a[-1], ohms * each.type_b[-1]
+    return Quantity(WIPER, "Ohm", labels, rows[0], rows[1], rows[2])
+
+
+def _stuck_words(
+    subject: Subject, labels: Sequence[str], elements: Sequence[Measured], stuck: Sequence[bool]
+) -> list[str]:
+    names = subject.network.tunable_names
+    return [
+        f"{label} (branch {name}) does not follow what it is told: it stays near {1 / np.median(each.true):.4g} Ohm. "
+        "Look at its control line, or replace the part"
+        for label, name, each, is_stuck in zip(labels, names, elements, stuck, strict=True)
+        if is_stuck
+    ]
+
+
+def _far_words(
+    subject: Subject, labels: Sequence[str], elements: Sequence[Measured], stuck: Sequence[bool]
+) -> list[str]:
+    names = subject.network.tunable_names
+    far = [
+        f"{label} (branch {name}: {np.median(each.nominal / each.true):.3g} times its nominal resistance)"
+        for label, name, each, is_stuck in zip(labels, names, elements, stuck, strict=True)
+        if not is_stuck and abs(np.log(np.median(each.true / each.nominal))) > np.log1p(_FAR)
+    ]
+    if not far:
+        return []
+    return [f"{shown(far)}: is another part in its place, or two control lines exchanged? Run freqprop calibrate wiring"]
+
+
+def _told_words(fit: LevelsFit, visits: Visits, again: int) -> list[str]:
+    found = fit.found
+    relative = np.hypot(np.array(found.own_type_a), np.array(found.own_type_b))
+    half, most = np.percentile(relative, [50, 95])
+    words = [f"half of all conductances are known to {half:.2%}, 95 of 100 to {most:.2%}, of themselves"]
+    if again:
+        words.append(
+            f"a value that is set again comes back to {visits.common_repeatability:.2%}; from above it differs from "
+            f"below by {np.nanmedian(visits.hysteresis):.2%}"
+        )
+    return words
