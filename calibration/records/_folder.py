@@ -279,10 +279,12 @@ def _told(path: Path) -> Iterator[None]:
     try:
         yield
     except FileExistsError as error:
-        taken = error.filename2 or error.filename or path
-        raise RecordError(
-            path, f"{Path(taken).name} exists already, and a record is never overwritten", Why.EXISTS
-        ) from None
+        if error.filename == str(path.parent):
+            message = f"{path.parent} is no folder. Choose another folder"
+            raise RecordError(path, message, Why.UNWRITABLE) from None
+        taken = Path(error.filename2 or error.filename or path).name
+        message = f"{taken} exists already, and a record is never overwritten"
+        raise RecordError(path, message, Why.EXISTS) from None
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             remedy = "the disk is full. Make room, then calibrate anew"

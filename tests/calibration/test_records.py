@@ -95,7 +95,10 @@ def test_arrays_of_a_quantity_are_copies_that_nobody_changes() -> None:
         ({"values": [1.0, np.inf]}, "infinite; write NaN"),
         ({"type_a": np.inf}, "infinite; write NaN"),
         ({"degrees_of_freedom": 0}, "degrees_of_freedom holds 0"),
-        ({"points": Points("code", "", np.arange(3.0))}, r"values have shape \(2,\), \(2, 3\) \(label, point\) is wanted"),
+        (
+            {"points": Points("code", "", np.arange(3.0))},
+            r"values have shape \(2,\), \(2, 3\) \(label, point\) is wanted",
+        ),
         ({"points": Points("code", "", np.zeros((3, 2)))}, "3 rows of points for 2 labels"),
         ({"name": ""}, "a name of printable letters is wanted"),
     ],
@@ -227,7 +230,9 @@ def drawn_quantity(draw: st.DrawFn, name: str) -> Quantity:
     points = None
     if n_points is not None:
         by_label = draw(st.booleans())
-        points = Points(draw(text), draw(text), draw(arrays(float, shape if by_label else (n_points,), elements=finite)))
+        points = Points(
+            draw(text), draw(text), draw(arrays(float, shape if by_label else (n_points,), elements=finite))
+        )
     values, type_a, type_b = (draw(arrays(float, shape, elements=each)) for each in (finite, doubts, doubts))
     freedom = draw(st.none() | st.just(np.nan) | st.integers(1, 100))
     return Quantity(name, draw(text), tuple(labels), values, type_a, type_b, points, degrees_of_freedom=freedom)
