@@ -1,4 +1,4 @@
-"""Records on the disk: never half, never overwritten, and refused with the reason when they are not what was written."""
+"""Records on the disk: never half, never overwritten, and refused with the reason when they were changed."""
 
 from __future__ import annotations
 
