@@ -93,6 +93,7 @@ def train(
         if not options["quiet"]:
             tell_of_netlist(settings, opened)
             _tell_what_is_left_out(opened.unread_branches())
+            _tell_of_calibration(opened)
             _tell_of_slowness(settings, opened)
             _tell_of_size(settings, opened)
         with progress_line(quiet=options["quiet"]) as tell:
@@ -145,6 +146,11 @@ def _tell_what_is_left_out(unread: list[str]) -> None:
         from freqprop_lab.names import shown  # noqa: PLC0415
 
         click.echo(f"note: no meter reads both ends of {shown(unread)}; they keep their conductances", err=True)
+
+
+def _tell_of_calibration(bench: Bench) -> None:
+    for note in () if bench.correction is None else bench.correction.notes:
+        click.echo(f"note: {note}", err=True)
 
 
 def _tell_of_slowness(settings: ExperimentSettings, bench: Bench) -> None:

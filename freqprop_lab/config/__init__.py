@@ -8,9 +8,11 @@ from freqprop_lab.config._bench_file import (
     SamplingSection,
     check_bench,
     instrument_kinds,
+    load_corrector,
     load_instrument_kind,
     read_bench_file,
 )
+from freqprop_lab.config._calibration_section import AssumedSection, CalibrationSection, ReferenceSection
 from freqprop_lab.config._experiment_file import (
     CsvTask,
     EncodingSection,
@@ -50,10 +52,12 @@ from freqprop_lab.config._units import (
 
 __all__ = [
     "Amperes",
+    "AssumedSection",
     "BarabasiAlbertSection",
     "BenchFile",
     "BenchRequest",
     "BenchSettings",
+    "CalibrationSection",
     "CsvTask",
     "Document",
     "EncodingSection",
@@ -68,6 +72,7 @@ __all__ = [
     "Number",
     "Ohms",
     "RatingsSection",
+    "ReferenceSection",
     "SamplingSection",
     "Seconds",
     "Section",
@@ -79,6 +84,7 @@ __all__ = [
     "build_network",
     "check_bench",
     "instrument_kinds",
+    "load_corrector",
     "load_instrument_kind",
     "parse_experiment",
     "parse_network",

@@ -17,6 +17,7 @@ from freqprop_lab.config import BenchSettings, Document, ExperimentFile, Experim
 from freqprop_lab.instruments import Instrument
 from freqprop_lab.network import Network
 from freqprop_lab.runs import Run, RunError
+from freqprop_lab.values import Correction
 
 _FILES = "files"
 _LIBRARIES = ("freqprop-lab", "numpy", "scipy")
@@ -40,6 +41,7 @@ def start_document(
     if settings is not None:
         texts["bench.yaml"] = settings.document.text
         bench_file = _moved(settings.document.data, settings.folder, copies)
+        _keep_records(bench_file, bench.correction, copies)
     request = bench.request
     document = {
         "uid": str(uuid.uuid4()),
@@ -54,6 +56,7 @@ def start_document(
         "bench_file": bench_file,
         "wishes": {"nodes": request.nodes, "edges": request.edges},
         "bench": {"name": bench.name, "ports": bench.ports, "synchronised": bench.synchronised},
+        "calibration": [vars(record) for record in (() if bench.correction is None else bench.correction.records)],
         "scales": {"volts": bench.scales.volts, "siemens": bench.scales.siemens},
         "network": _network(bench.network),
         "untrained": dict(untrained),
@@ -121,6 +124,19 @@ def _moved(data: Mapping[str, Any], folder: Path, copies: dict[str, Path]) -> di
             copies[name] = source
             moved[section] = {**inner, "file": name}
     return moved
+
+
+def _keep_records(bench_file: dict[str, Any], correction: Correction | None, copies: dict[str, Path]) -> None:
+    """Let the run's folder hold the calibration records that it used, and its bench file name them there."""
+    if correction is None or not isinstance(bench_file.get("calibration"), dict):
+        return
+    folder = f"{_FILES}/calibration"
+    for record in correction.records:
+        path = Path(record.path)
+        for file in (path, path.with_suffix(".npz")):
+            if file.is_file():
+                copies[f"{folder}/{file.name}"] = file
+    bench_file["calibration"] = {**bench_file["calibration"], "folder": folder}
 
 
 def _columns(keys: Sequence[tuple[str, list[int], str, str]]) -> dict[str, Any]:

@@ -121,6 +121,7 @@ def test_a_missing_quantity_is_told_with_the_nearest_name() -> None:
     ("changes", "words"),
     [
         ({"procedure": "../offsets"}, "small letters, digits and single hyphens"),
+        ({"procedure": "a" * 41}, "at most 40 small letters"),
         ({"uid": "1a2b"}, "32 hexadecimal digits"),
         ({"time": datetime(2026, 1, 1)}, "has no time zone"),
         ({"expires": TIME}, "before it is taken"),
@@ -247,7 +248,7 @@ def drawn_record(draw: st.DrawFn) -> CalibrationRecord:
     shapes = st.sampled_from([(), (0,), (3,), (2, 2)])
     raw = st.dictionaries(names, st.builds(lambda kind, shape: np.ones(shape, kind), raw_types, shapes), max_size=2)
     return CalibrationRecord(
-        procedure=draw(st.from_regex(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", fullmatch=True)),
+        procedure=draw(st.from_regex(r"[a-z][a-z0-9]{0,9}(-[a-z0-9]{1,9}){0,3}", fullmatch=True)),
         bench=draw(text),
         time=draw(st.datetimes(timezones=st.just(UTC), min_value=datetime(1990, 1, 1))),
         operator=draw(text),
