@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from calibration.direct_model import DirectModel, Sources
+from calibration.errors import ModelError
 from calibration.estimate import Belief, Estimate, Linearised, estimate
 from calibration.records import Quantity, Verdict
 from calibration.subject import Subject
@@ -20,6 +21,7 @@ METER_GAIN, METER_OFFSET = "meter gain", "meter offset"
 SERIES, CONDUCTANCE = "source resistance", "conductance"
 _TOLD = 0.5  # of its former uncertainty: what hasn't fallen below that was not told by the readings
 _GOOD, _BAD = 1.3, 3.0  # misfit
+_MOST = 70.0  # of |ln G|: 1e30 S
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,9 @@ class LevelsFit:
         return Sources(shared[self.layout.source_gain], shared[self.layout.source_offset], series)
 
     def conductances(self, shared: Array, own: Array) -> Array:
-        """Return every branch's conductance by these parameters, S, (branch,)."""
+        """Return every branch's conductance by these parameters, S, (branch,). Raises ModelError beyond all parts."""
+        if max(np.abs(shared[self.layout.fixed]).max(initial=0.0), np.abs(own).max(initial=0.0)) > _MOST:
+            raise ModelError("a conductance beyond any part's was tried")
         found = np.zeros(len(self.subject.network.branches))
         found[self._fixed], found[self._tunable] = np.exp(shared[self.layout.fixed]), np.exp(own)
         return found

@@ -17,7 +17,7 @@ RESISTOR_COUPLED = """\
 bench: numeric
 name: {name}
 hardware_seed: {seed}
-network: {{kind: barabasi-albert, nodes: {nodes}, edges: {edges}, inputs: 3, outputs: 2}}
+network: {{kind: barabasi-albert, nodes: {nodes}, edges: {edges}, inputs: {inputs}, outputs: {outputs}}}
 scales: {{conductance: 0.1 mS}}
 common_mode: {common_mode}
 inputs: {{source: resistor, resistance: 1 kOhm}}
@@ -32,9 +32,12 @@ calibration:
 """
 
 
-def opened(seed=0, *, nodes=16, edges=32, common_mode="0 V", more="", name="bench", folder=Path()):
+def opened(seed=0, *, nodes=16, edges=32, ports=(3, 2), common_mode="0 V", more="", name="bench", folder=Path()):
     """Return an open bench of that hardware seed, its conductances spread over a decade."""
-    text = RESISTOR_COUPLED.format(seed=seed, nodes=nodes, edges=edges, common_mode=common_mode, name=name) + more
+    text = RESISTOR_COUPLED.format(
+        seed=seed, nodes=nodes, edges=edges, inputs=ports[0], outputs=ports[1], common_mode=common_mode, name=name
+    )
+    text += more
     bench = open_bench(check_bench(parse_yaml(text, folder / "bench.yaml"), folder), corrected=False)
     rng = np.random.default_rng(1000 + seed)
     bench.program(np.exp(rng.uniform(np.log(5e-5), np.log(5e-4), len(bench.network.tunable))))
