@@ -32,7 +32,7 @@ _PATTERNS = 4  # of levels: one for each probe, all of them to make sure and to 
 _LEAST = 0.4  # of its size: what every source leaves its rest by
 _ALARM = 3.5  # standard uncertainties: from here on the other patterns are taken too
 _NEARLY = 3.0  # of log likelihood: 20 to 1
-_STUCK = 0.1  # of the way from the probe's conductance to the trained one
+_MOVES = 0.3  # of what another value of an element should do: one that does less is stuck
 _SHARED_COST = 2.0  # of log likelihood: what many parts must explain better than one
 _CALIBRATED = 0.03  # relative: how well a calibrated model tells what a change does
 _SILENT = 3.0  # standard uncertainties of an offset: a channel that reads no more reads nothing
@@ -40,10 +40,15 @@ _SILENT = 3.0  # standard uncertainties of an offset: a channel that reads no mo
 
 @dataclass(frozen=True)
 class _Cause:
-    """What could have changed: in words, and how likely the change is by it (log, up to a constant)."""
+    """What could have changed: in words, and how likely the change is by it (log, up to a constant).
+
+    element: which tunable one is meant, if one is, and what it would have now, S.
+    """
 
     words: str
     likelihood: float
+    element: int | None = None
+    now: float = 0.0
 
 
 class SelfCheck(BenchWatch):
@@ -71,10 +76,10 @@ class SelfCheck(BenchWatch):
             if self._chance(subject, volts, noise) > 2 * ndtr(-_ALARM):
                 return
             volts, noise = self._probe(bench, subject, range(_PATTERNS))
+            if self._chance(subject, volts, noise) < 2 * ndtr(-self._section.k):
+                raise BenchChangedError(self._words(bench, subject, volts, noise))
         finally:
             bench.program(trained)
-        if self._chance(subject, volts, noise) < 2 * ndtr(-self._section.k):
-            raise BenchChangedError(self._words(subject, volts, noise, trained))
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return the first probe."""
@@ -106,17 +111,42 @@ class SelfCheck(BenchWatch):
         change, variance = self._change(subject, volts, noise)
         return float(chdtrc(change.size, float((change**2 / variance).sum())))
 
-    def _words(self, subject: Subject, volts: Array, noise: Array, trained: Array) -> str:
+    def _words(self, bench: Bench, subject: Subject, volts: Array, noise: Array) -> str:
         change, variance = self._change(subject, volts, noise)
-        levels = _levels(subject, self._section.volts)
-        named = _Suspects(subject, levels, self._conductances, trained).named(volts, change, variance)
+        suspects = _Suspects(subject, _levels(subject, self._section.volts), self._conductances)
+        likely = suspects.likeliest(volts, change, variance)
+        words = [cause.words for cause in likely]
+        element = likely[0].element
+        if element is not None and self._is_stuck(bench, subject, element, volts[0]):
+            held = f"{likely[0].now:.4g} S where {self._conductances[element]:.4g} S was programmed"
+            words = [f"{suspects.called(element)} is stuck: it stays at {held}"]
         pattern, worst = np.unravel_index(int(np.argmax(np.abs(change) / np.sqrt(variance))), change.shape)
         node = subject.network.nodes[np.flatnonzero(subject.read)[worst]]
         return (
-            f"the bench {subject.name} has changed: {named}. The probe's reading at node {node} "
-            f"({subject.meter_channels[node]}) moved by {change[pattern, worst]:+.3g} V, of which "
+            f"the bench {subject.name} has changed: {' or '.join(dict.fromkeys(words))}. The probe's reading at node "
+            f"{node} ({subject.meter_channels[node]}) moved by {change[pattern, worst]:+.3g} V, of which "
             f"{np.sqrt(variance[pattern, worst]):.2g} V is noise"
         )
+
+    def _is_stuck(self, bench: Bench, subject: Subject, element: int, volts: Array) -> bool:
+        """Program one element to another value, and say whether nothing comes of it. volts: V, (node,), before that."""
+        low, high = subject.conductance_low[element], subject.conductance_high[element]
+        before = float(self._conductances[element])
+        asked = self._conductances.copy()
+        asked[element] = before * 2 if before * 2 <= high else max(before / 2, low)
+        set_to = bench.program(asked)
+        levels = _levels(subject, self._section.volts)[:1]
+        expected = [
+            DirectModel(subject.network, subject.live_leads)
+            .solve(subject_conductances(subject, tunable), Sources.ideal(subject.live_leads), levels[:, subject.live])
+            .volts[0][subject.read]
+            for tunable in (self._conductances, set_to)
+        ]
+        moved, noise = self._probe(bench, subject, range(1))
+        bench.program(self._conductances)
+        wanted = expected[1] - expected[0]
+        seen = _Fit.of(wanted, (moved[0] - volts)[subject.read], noise[0][subject.read] ** 2).size
+        return bool(wanted.any()) and abs(seen) < _MOVES
 
 
 def _levels(subject: Subject, volts: float) -> Array:
@@ -130,13 +160,13 @@ def _levels(subject: Subject, volts: float) -> Array:
 
 
 class _Suspects:
-    """Every cause of a change that is known of, at the probe's levels and conductances (S, (tunable,)).
+    """Every cause of a change that is known of, at the probe's levels and conductances, S, (tunable,).
 
     Directions and changes are (pattern, read node).
     """
 
-    def __init__(self, subject: Subject, levels: Array, tunable: Array, trained: Array) -> None:
-        self._subject, self._trained = subject, trained
+    def __init__(self, subject: Subject, levels: Array, tunable: Array) -> None:
+        self._subject = subject
         self._read = np.flatnonzero(subject.read)
         self._siemens = subject_conductances(subject, tunable)
         self._model = DirectModel(subject.network, subject.live_leads)
@@ -146,8 +176,8 @@ class _Suspects:
         self._expected = self._solved.volts[:, self._read]
         self._model_error = _CALIBRATED if subject.is_corrected else subject.assumed.tunable
 
-    def named(self, volts: Array, change: Array, variance: Array) -> str:
-        """Return the likeliest cause in words, and any that is nearly as likely. volts: V, (pattern, node)."""
+    def likeliest(self, volts: Array, change: Array, variance: Array) -> list[_Cause]:
+        """Return the likeliest cause, and any that is nearly as likely. volts: V, (pattern, node)."""
         # What the model says of a change is no better than the model: by that share the change itself is in doubt.
         doubt = variance + (self._model_error * change) ** 2
         causes = [
@@ -157,9 +187,13 @@ class _Suspects:
             *self._shared(change, doubt),
         ]
         causes.sort(key=lambda cause: -cause.likelihood)
-        best = causes[0]
-        also = [cause.words for cause in causes[1:4] if cause.likelihood > best.likelihood - _NEARLY]
-        return " or ".join(dict.fromkeys([best.words, *also]))
+        return [cause for cause in causes[:4] if cause.likelihood > causes[0].likelihood - _NEARLY]
+
+    def called(self, element: int) -> str:
+        """Return how a person knows a tunable branch: its name, and the channel that sets it."""
+        name = self._subject.network.tunable_names[element]
+        channel = self._subject.element_channels.get(name)
+        return f"{name} ({channel})" if channel else name
 
     def _meters(self, volts: Array, change: Array, variance: Array) -> list[_Cause]:
         found = []
@@ -211,8 +245,12 @@ class _Suspects:
             ends = self._model.branches[number]
             before = float(self._siemens[number])
             now, likelihood = self._conductance_now(ends, self._solved.volts @ ends, before, change, variance)
-            words = self._words_of_element(branch.name, before, now, position.get(number))
-            found.append(_Cause(words, likelihood))
+            element = position.get(number)
+            called = branch.name if element is None else self.called(element)
+            words = self._words_of_branch(called, before, now)
+            # An open or shorted element answers to no programming either: it is not asked.
+            asked = element if "changed" in words else None
+            found.append(_Cause(words, likelihood, asked, now))
         return found
 
     def _conductance_now(
@@ -227,17 +265,11 @@ class _Suspects:
         left = 1 - fit.size * float(ends @ column)
         return (before + fit.size / left if left > 0 else np.inf), fit.likelihood
 
-    def _words_of_element(self, name: str, before: float, now: float, tunable: int | None) -> str:
-        channel = self._subject.element_channels.get(name)
-        called = f"{name} ({channel})" if channel else name
+    def _words_of_branch(self, called: str, before: float, now: float) -> str:
         if now <= (0.02 if self._subject.is_corrected else self._model_error) * before:
             return f"{called} is open: a wire is off, or the part is broken"
         if now > 50 * before:
             return f"{called} is shorted"
-        if tunable is not None:
-            trained = float(self._trained[tunable])
-            if abs(trained - before) > 1e-3 * before and abs(now - trained) < _STUCK * abs(trained - before):
-                return f"{called} is stuck: it stays at {now:.4g} S where {before:.4g} S was programmed"
         return f"{called} changed from {before:.4g} to {now:.4g} S ({now / before - 1:+.3%})"
 
     def _shared(self, change: Array, variance: Array) -> list[_Cause]:
