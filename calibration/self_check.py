@@ -35,6 +35,7 @@ _NEARLY = 3.0  # of log likelihood: 20 to 1
 _MOVES = 0.3  # of what another value of an element should do: one that does less is stuck
 _SHARED_COST = 2.0  # of log likelihood: what many parts must explain better than one
 _CALIBRATED = 0.03  # relative: how well a calibrated model tells what a change does
+_OPEN = 0.02  # of its conductance: a branch that has no more is open, or shorted the other way round
 _SILENT = 3.0  # standard uncertainties of an offset: a channel that reads no more reads nothing
 
 
@@ -233,7 +234,7 @@ class _Suspects:
                 before = float(self._sources.series[number])
                 now, likelihood = self._conductance_now(ends, across, before, change, variance)
                 words = f"the resistor of {where} changed from {1 / before:.4g} Ohm to {_ohms(now)}"
-                if now < 0.02 * before:
+                if now < _OPEN * before:
                     words = f"the lead of {where} is off, or its resistor is open"
                 found.append(_Cause(words, likelihood))
         return found
@@ -247,10 +248,10 @@ class _Suspects:
             now, likelihood = self._conductance_now(ends, self._solved.volts @ ends, before, change, variance)
             element = position.get(number)
             called = branch.name if element is None else self.called(element)
-            words = self._words_of_branch(called, before, now)
-            # An open or shorted element answers to no programming either: it is not asked.
-            asked = element if "changed" in words else None
-            found.append(_Cause(words, likelihood, asked, now))
+            broken = self._broken(before, now)
+            words = f"{called} {broken}" if broken else f"{called} changed from {_change(before, now)}"
+            # What is open or shorted answers to no programming either: it is not asked.
+            found.append(_Cause(words, likelihood, None if broken else element, now))
         return found
 
     def _conductance_now(
@@ -265,12 +266,11 @@ class _Suspects:
         left = 1 - fit.size * float(ends @ column)
         return (before + fit.size / left if left > 0 else np.inf), fit.likelihood
 
-    def _words_of_branch(self, called: str, before: float, now: float) -> str:
-        if now <= (0.02 if self._subject.is_corrected else self._model_error) * before:
-            return f"{called} is open: a wire is off, or the part is broken"
-        if now > 50 * before:
-            return f"{called} is shorted"
-        return f"{called} changed from {before:.4g} to {now:.4g} S ({now / before - 1:+.3%})"
+    def _broken(self, before: float, now: float) -> str:
+        """Return what a branch is that conducts next to nothing, or everything; nothing where it is neither."""
+        if now <= (_OPEN if self._subject.is_corrected else self._model_error) * before:
+            return "is open: a wire is off, or the part is broken"
+        return "is shorted" if now > before / _OPEN else ""
 
     def _shared(self, change: Array, variance: Array) -> list[_Cause]:
         conductances = self._model.by_conductance(self._solved)[:, self._read] * self._siemens
@@ -304,6 +304,10 @@ class _Fit:
         power = float((weight * direction).sum())
         size = float((weight * change).sum()) / power if power > 0 else 0.0
         return cls(size, -0.5 * float(((change - size * direction) ** 2 / variance).sum()))
+
+
+def _change(before: float, now: float) -> str:
+    return f"{before:.4g} to {now:.4g} S ({now / before - 1:+.3%})"
 
 
 def _ohms(siemens: float) -> str:
