@@ -256,11 +256,15 @@ class LevelsFit:
             words.append(f"most of it at {shown(self._worst())}; run freqprop calibrate wiring, and look for ripple")
         return Verdict(status, tuple(words))  # type: ignore[arg-type]
 
+    def residuals(self, state: int = 0) -> Array:
+        """Return what the model leaves of a state's readings, over their noise, (drive, read node)."""
+        left = self._linearised(state, self.found.shared, self.found.own[state]).residuals
+        return left.reshape(-1, len(self._read))
+
     def _worst(self) -> list[str]:
         squares = np.zeros(len(self._read))
         for number in range(len(self.states)):
-            residuals = self._linearised(number, self.found.shared, self.found.own[number]).residuals
-            squares += (residuals.reshape(-1, len(self._read)) ** 2).sum(axis=0)
+            squares += (self.residuals(number) ** 2).sum(axis=0)
         nodes = self.subject.network.nodes
         return [nodes[self._read[i]] for i in np.argsort(-squares)[:3]]
 
