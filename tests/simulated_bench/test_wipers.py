@@ -70,7 +70,7 @@ def test_a_track_strays_by_half_its_nonlinearity_to_all_of_it_and_not_at_its_end
 
 def test_a_bowed_track_by_hand() -> None:
     elements = elements_of(1, nonlinearity=0.04, **POTENTIOMETER)
-    bow, bend = elements._tracks.bow[0], elements._tracks.bend[0]
+    bow, bend = elements._shapes.tracks.bow[0], elements._shapes.tracks.bend[0]
     assert abs(bow) + abs(bend) == pytest.approx(0.04)
     # In the middle sin(pi / 2) = 1 and sin(pi) = 0; at a quarter 0.7071 and 1.
     assert true_ohms(elements, 75 + 5e3) == pytest.approx([75 + 10e3 * (0.5 + bow)])
