@@ -159,3 +159,34 @@ def test_a_wrong_name_in_the_faults_is_told(tmp_path: Path) -> None:
     (tmp_path / "lab.yaml").write_text(BENCH + "  faults: {swapped_reads: [[n1, n33]]}\n")
     with pytest.raises(FileError, match='line 15: faults.swapped_reads: .*"n33".* Did you mean "n3"'):
         VirtualLab(read_bench_file(tmp_path / "lab.yaml"), FACTORIES)
+
+
+def test_a_generator_and_an_oscilloscope_err_through_scpi(tmp_path: Path) -> None:
+    (tmp_path / "network.csv").write_text(
+        "name,plus,minus,kind,value\nR1,n1,n2,resistor,1 kOhm\nR2,n2,ground,resistor,1 kOhm\n"
+    )
+    text = """\
+bench: wired
+network: {kind: csv, file: network.csv, inputs: [[n1]], outputs: [[n2]]}
+nudge: {source: resistor, resistance: 1 kOhm}
+sampling: {frequency: 1 kHz}
+instruments:
+  gen: {driver: keysight-33500b, resource: nowhere}
+  scope: {driver: rigol-scope, resource: nowhere, bits: 16, visa: "@py"}
+triggers: [[gen, scope]]
+wiring: {drives: {n1: gen/ch1, n2: gen/ch2}, reads: {n1: scope/chan1, n2: scope/chan2}, tunes: {}}
+simulation:
+  faults: {swapped_reads: [[n1, n2]]}
+  instruments: {gen: {gain_error: 10 %, offset: 0.2 V}, scope: {gain_error: 10 %, offset: 0.2 V}}
+"""
+    path = tmp_path / "lab.yaml"
+    path.write_text(text)
+    with VirtualLab(read_bench_file(path), FACTORIES) as lab:
+        path.write_text(with_resources(text, {name: listed[0] for name, listed in lab.start().items()}))
+        truth = lab.truth()
+        with open_bench(read_bench_file(path), BenchRequest(ports=(1, 1))) as bench:
+            read = bench.respond(Drive(np.array([1.5]))).a
+    level, rest = np.array([1.5, 0.0]) * truth.source_gain + truth.source_offset
+    true = np.array([(level + rest) / 3, level])  # n2, then n1: the leads are exchanged; three times 1 kOhm at n2
+    assert np.abs(truth.meter_gain - 1).max() > 0.02
+    assert read == pytest.approx(true * truth.meter_gain + truth.meter_offset, abs=5e-3)
