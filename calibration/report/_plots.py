@@ -25,6 +25,7 @@ _MOST_LINES = 12
 _MOST_LABELS = 64
 _WIDE, _HIGH = 11.0, 3.0  # inches
 _AS_DEVIATION = (SOURCE_GAIN, METER_GAIN)  # drawn as what they are off from 1
+_ABOUT_ZERO = ("V", "A", "s")  # units of what is meant to be nothing
 _STYLE = {
     "font.size": 9,
     "axes.titlesize": 10,
@@ -102,7 +103,7 @@ def _values(axes: Axes, quantity: Quantity) -> None:
         markersize=3.5,
         capsize=2,
     )
-    if deviation or quantity.unit != "S":
+    if deviation or quantity.unit in _ABOUT_ZERO:
         axes.axhline(0, color=_GREY, linewidth=0.8)
     axes.set_title(f"{quantity.name}{' - 1' if deviation else ''}, 95 % intervals", parse_math=False)
     axes.set_ylabel(scale.unit)
