@@ -61,6 +61,19 @@ def calibrate() -> None:
     """
 
 
+@calibrate.command("report")
+@click.argument("folder", type=click.Path(path_type=Path), default=FOLDER)
+@click.option("--out", type=click.Path(path_type=Path), help="The page; calibration.html in the folder if left out.")
+@click.option("--bench", help="Only the records of the bench of this name.")
+def report(folder: Path, out: Path | None, bench: str | None) -> None:
+    """Write one HTML page of the newest records in FOLDER (calibrations): verdicts, plots, values, references."""
+    from calibration.records import RecordFolder  # noqa: PLC0415
+    from calibration.report import write_calibration_report  # noqa: PLC0415
+
+    path = write_calibration_report(RecordFolder(folder), out or folder / "calibration.html", datetime.now(UTC), bench)
+    click.echo(f"wrote {path}")
+
+
 def _command(name: str) -> click.Command:
     from calibration.registry import procedure_class  # noqa: PLC0415
 

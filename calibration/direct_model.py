@@ -109,6 +109,10 @@ class DirectModel:
         across = solved.volts @ ends.T - solved.out[:, self.behind]
         return np.asarray(-np.einsum("jk,dk->djk", solved.impedance @ ends.T, across))
 
+    def branch_of_lead(self, number: int) -> Array:
+        """Return where a lead's ends are: +1 and -1, (node,)."""
+        return np.asarray(self._ends[number])
+
     def _undetermined(self, K: Array) -> str:
         loose = [name for name, row in zip(self.network.nodes, np.abs(K), strict=True) if not row.any()]
         named = shown(loose) if loose else "a part of the network"

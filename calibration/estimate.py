@@ -108,9 +108,7 @@ def estimate(
     return _Normal(at, x, ys, shared, own).estimate()
 
 
-def uncertainties_at(
-    model: Model, x: Array, ys: Sequence[Array], shared: Belief, own: Sequence[Belief]
-) -> Estimate:
+def uncertainties_at(model: Model, x: Array, ys: Sequence[Array], shared: Belief, own: Sequence[Belief]) -> Estimate:
     """Return an estimate that is at these parameters, whatever the readings say: at the truth, what is possible."""
     at = [model(state, x, y) for state, y in enumerate(ys)]
     return _Normal(at, x, ys, shared, own).estimate()

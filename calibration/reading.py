@@ -35,15 +35,15 @@ def readings(record: Record) -> tuple[Array, Array]:
 def _variance_of_mean(fit: Fitted) -> Array:
     left = fit.residuals
     n_samples = left.shape[1]
-    white = (left**2).sum(axis=1) / max(n_samples - fit.n_fitted, 1) * fit.per_noise
+    white: Array = (left**2).sum(axis=1) / max(n_samples - fit.n_fitted, 1) * fit.per_noise
     size = n_samples // _BLOCKS
     if not size:
-        return np.asarray(white)
+        return white
     blocks = left[:, : size * _BLOCKS].reshape(len(left), _BLOCKS, size).mean(axis=2)
     between = blocks.var(axis=1, ddof=1) / _BLOCKS
     ratio = np.divide(between, white, out=np.ones_like(white), where=white > 0)
     coloured = fdtrc(_BLOCKS - 1, n_samples - _BLOCKS, ratio) < _CHANCE
-    return np.where(coloured, between, white)
+    return np.asarray(np.where(coloured, between, white))
 
 
 def _unblurred_step(volts: Array) -> Array:

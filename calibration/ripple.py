@@ -21,10 +21,11 @@ _MOST_LINES = 12
 
 @dataclass(frozen=True)
 class Fitted:
-    """Records less their lines. mean: V, (channel,), of a constant fitted beside them; per_noise: its variance over
-    that of a sample; residuals: V, (channel, sample); amplitudes: V, (channel, line), and frequencies: Hz, (line,).
+    """Records less their lines.
 
-    columns: constant, cosines, sines, (sample, column); coefficients: V, (channel, column).
+    mean: V, (channel,), of a constant fitted beside them; per_noise: its variance over that of a sample. residuals: V,
+    (channel, sample). amplitudes: V, (channel, line), and frequencies: Hz, (line,). columns: constant, cosines, sines,
+    (sample, column); coefficients: V, (channel, column).
     """
 
     mean: Array
@@ -38,7 +39,7 @@ class Fitted:
     @property
     def n_fitted(self) -> int:
         """Columns that were fitted."""
-        return self.columns.shape[1]
+        return int(self.columns.shape[1])
 
 
 def lines(volts: Array, sample_rate: float) -> Array:

@@ -36,7 +36,7 @@ class Steps:
 
     @classmethod
     def of(cls, levels: Sequence[Array]) -> Steps:
-        """Number the distinct values of each lead, from what was asked in each state, V or A, (drive, lead)."""
+        """Give a number to each distinct value of a lead, from what was asked in each state, V or A, (drive, lead)."""
         together = np.concatenate(levels)
         reach = np.ptp(together, axis=0) / 2
         scale = np.maximum(np.abs(together).max(axis=0), 1e-300)

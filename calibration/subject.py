@@ -27,8 +27,9 @@ class Subject:
     leads: of all source channels; live: which of them are connected while nothing clamps. resting: V or A. source_low,
     source_high: V or A; meter_low, meter_high: V, NaN where nothing reads. conductance_low, conductance_high: S.
     meter_channels, element_channels: the channel's name by node's or branch's name. neighbours: see Bench.neighbours.
-    known: earlier records by procedure, newest each. repeatable: nothing happens but arithmetic. ladder: the conductances
-    that each tunable branch can have, S, rising, (tunable,) of (code,); None for a continuous one.
+    known: earlier records by procedure, newest each. repeatable: nothing happens but arithmetic. is_corrected: what the
+    elements are told to have they truly have, by calibration. ladder: the conductances that each tunable branch can
+    have, S, rising, (tunable,) of (code,); None for a continuous one.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Subject:
     references: tuple[ReferenceSection, ...]
     known: Mapping[str, CalibrationRecord] = field(default_factory=dict)
     repeatable: bool = False
+    is_corrected: bool = False
     ladder: tuple[Array | None, ...] = ()
 
     @property
@@ -184,6 +186,7 @@ def subject_of(bench: Bench, known: Mapping[str, CalibrationRecord] | None = Non
         tuple(section.references),
         known or {},
         bench.repeatable,
+        bench.correction is not None and bench.correction.conductances is not None,
         ladders(bench),
     )
 

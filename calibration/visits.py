@@ -16,11 +16,12 @@ _SAME = 1e-9  # relative: two nominal values closer than this are one
 
 @dataclass(frozen=True)
 class Visits:
-    """All settings of all elements, (visit, element): nominal S, ln of true S, its type A and B; from_above: +1 where
-    the resistance came down to the value, -1 where it went up to it, 0 where it stayed.
+    """All settings of all elements.
 
-    hysteresis: relative difference of the resistances reached from above and from below, (element,); repeatability:
-    relative standard deviation of a setting, (element,), common_repeatability: of all elements together.
+    (visit, element): nominal, S; log_true, ln of S, with its type A and B; from_above, +1 where the resistance came
+    down to the value, -1 where it went up to it, 0 where it stayed. hysteresis: relative difference of the resistances
+    reached from above and from below, (element,); repeatability: relative standard deviation of a setting, (element,),
+    common_repeatability: of all elements together.
     """
 
     nominal: Array
@@ -73,7 +74,7 @@ class Visits:
         """Return each element's mean at each nominal value that it was told, in the middle of its hysteresis."""
         return [self._points(element, codes) for element, codes in enumerate(has_codes)]
 
-    def _points(self, element: int, has_codes: bool) -> Points:  # noqa: FBT001
+    def _points(self, element: int, has_codes: bool) -> Points:
         nominal = self.nominal[:, element]
         middle = self.log_true[:, element] + self.from_above[:, element] * self.hysteresis[element] / 2
         type_a = np.hypot(self.type_a[:, element], self.common_repeatability)

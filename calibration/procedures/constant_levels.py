@@ -67,7 +67,8 @@ class Offsets(_ConstantLevels):
         fit = LevelsFit(subject, [state])
         kept = (SOURCE_OFFSET, SOURCE_OFFSET_CURRENT, METER_OFFSET)
         quantities = tuple(quantity for quantity in fit.instrument_quantities() if quantity.name in kept)
-        return Findings(quantities, fit.verdict(), self.settings(measured, taken), _ASSUMED, raw_of(state, taken))
+        raw = raw_of(state, taken) | {"residuals": fit.residuals()}
+        return Findings(quantities, fit.verdict(), self.settings(measured, taken), _ASSUMED, raw)
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Gains(_ConstantLevels):
             fit.verdict(*_untold(fit, without=CONDUCTANCE)),
             self.settings(measured, taken),
             _ASSUMED,
-            raw_of(state, taken),
+            raw_of(state, taken) | {"residuals": fit.residuals()},
         )
 
 
@@ -114,7 +115,7 @@ class NetworkConductances(_ConstantLevels):
             fit.verdict(*words),
             self.settings(measured, taken),
             _ASSUMED,
-            raw_of(state, taken) | {"covariance": fit.tunable_covariance()},
+            raw_of(state, taken) | {"residuals": fit.residuals(), "covariance": fit.tunable_covariance()},
         )
 
 

@@ -17,7 +17,7 @@ from calibration.errors import ProcedureError
 from calibration.levels import LevelsFit, State
 from calibration.procedure import Findings, ListedProcedure, Measurement, Taken
 from calibration.procedures.constant_levels import n_periods, state_of
-from calibration.records import Points, Quantity, Verdict
+from calibration.records import Points, Quantity
 from calibration.subject import Subject
 from calibration.tables import Points as Measured
 from calibration.tables import Table, tables
@@ -98,6 +98,7 @@ class Resistors(ListedProcedure):
             {"points": self.points, "samples": taken[0].record.volts.shape[1], "states": len(states)},
             _ASSUMED,
             {
+                "residuals": fit.residuals(),
                 "levels": states[0].levels,
                 "volts": np.array([state.volts for state in states]),
                 "noise": np.array([state.noise for state in states]),
@@ -231,7 +232,9 @@ def _far_words(
     ]
     if not far:
         return []
-    return [f"{shown(far)}: is another part in its place, or two control lines exchanged? Run freqprop calibrate wiring"]
+    return [
+        f"{shown(far)}: is another part in its place, or are two control lines exchanged? Run freqprop calibrate wiring"
+    ]
 
 
 def _told_words(fit: LevelsFit, visits: Visits, again: int) -> list[str]:

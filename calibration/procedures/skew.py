@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from calibration.direct_model import DirectModel, Sources
 from calibration.drives import rest, sizes, subject_conductances
@@ -41,8 +42,11 @@ _ASSUMED = (
 
 @dataclass(frozen=True)
 class Delays:
-    """What one record tells. Each (read node,): delay: s, and standard error; staircase: s, what the shape of the
-    source's steps leaves; b: V, and its standard error; noise: V rms of a sample."""
+    """What one record tells, each (read node,).
+
+    delay: s, and its standard error; staircase: s, by how much the steps of the source's converter may have moved it;
+    b: V, and its standard error; noise: V rms of a sample.
+    """
 
     delay: Array
     stderr: Array
@@ -100,7 +104,7 @@ class Skew(ListedProcedure):
                 "samples": taken[0].record.volts.shape[1],
                 "records": len(taken),
                 "frequencies": [each.frequency for each in taken],
-                "amplitude": float(np.nanmax(np.nan_to_num(measured[0].drive.amplitudes))),
+                "amplitude": _amplitude(measured[0].drive),
                 "synchronised": subject.synchronised,
             },
             _ASSUMED,
@@ -130,7 +134,7 @@ def _delays(subject: Subject, taken: Taken) -> Delays:
     record, frequency, read = taken.record, taken.frequency, subject.read
     per_period = subject.sampling.samples_per_period
     # The stairs of a source's converter have all harmonics: they must stay, so that they are seen below.
-    harmonics = frequency * np.arange(1, (per_period + 1) // 2)
+    harmonics = frequency * np.arange(1.0, (per_period + 1) // 2)
     volts, _ = without_lines(record.volts[read], record.sample_rate, harmonics)
     skews = record.skews[read]
     found = demodulate(volts, record.sample_rate, _WAVEFORM, frequency, synchronised=False, skews=skews)
@@ -207,22 +211,26 @@ def _relative(
     return apart, a, b, words
 
 
-def _by_meter(subject: Subject) -> dict[str, Array]:
+def _by_meter(subject: Subject) -> dict[str, NDArray[np.intp]]:
     """Return which of the read nodes each meter reads, by its name."""
     nodes = np.array(subject.network.nodes)[subject.read]
     meters = np.array([subject.meter_channels[node].rsplit("/", 1)[0] for node in nodes])
     return {meter: np.flatnonzero(meters == meter) for meter in dict.fromkeys(meters.tolist())}
 
 
+def _amplitude(drive: ChannelDrive) -> float:
+    return 0.0 if drive.amplitudes is None else float(np.max(drive.amplitudes))
+
+
 def _words_of_signal(subject: Subject, drive: ChannelDrive, fast: Delays) -> list[str]:
-    amplitude = float(np.max(drive.amplitudes)) if drive.amplitudes is not None else 0.0
+    amplitude = _amplitude(drive)
     nodes = np.array(subject.network.nodes)[subject.read]
     weak = nodes[np.abs(fast.b) < _WEAK * amplitude].tolist()
     if not weak:
         return []
     return [
-        f"{shown(weak)} see less than half of the {amplitude:.3g} V that all sources put out together: look for a loose "
-        "lead, or a branch to ground"
+        f"{shown(weak)} see less than half of the {amplitude:.3g} V that all sources put out together: look for a "
+        "loose lead, or a branch to ground"
     ]
 
 
@@ -246,8 +254,8 @@ def _words_of_frequency(subject: Subject, taken: Sequence[Taken], fast: Delays, 
         return []
     worst = int(np.where(found, np.maximum(tau, np.abs(apart)), 0).argmax())
     return [
-        f"{shown(nodes[found].tolist())} change with frequency, which a delay does not: capacitance. At "
-        f"{nodes[worst]} it looks like a channel that is sampled about {max(tau[worst], abs(apart[worst])):.2g} s early; "
+        f"{shown(nodes[found].tolist())} change with frequency, which a delay does not: capacitance. {nodes[worst]} "
+        f"looks like a channel that is sampled about {max(tau[worst], abs(apart[worst])):.2g} s early; "
         "run freqprop calibrate relaxation first, then skew again, or nudge more slowly"
     ]
 
@@ -260,6 +268,6 @@ def _words_of_size(quantity: Quantity, sample: float) -> list[str]:
     late = "late" if quantity.values[worst] > 0 else "early"
     known = float(np.nanmax(quantity.standard_uncertainty)) / sample
     return [
-        f"{quantity.labels[worst]} is sampled {size[worst]:.3g} s ({size[worst] / sample:.2%} of a sample) {late} beyond "
-        f"what its meter tells; all are known to {known:.2g} of a sample"
+        f"{quantity.labels[worst]} is sampled {size[worst]:.3g} s ({size[worst] / sample:.2%} of a sample) {late} "
+        f"beyond what its meter tells; all are known to {known:.2g} of a sample"
     ]
