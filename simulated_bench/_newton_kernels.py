@@ -4,11 +4,11 @@ Nodes are numbered as in the network, ground after the last; free voltages in th
 is n where a voltage is known: place n of every array over free voltages is a waste bin. A voltage is the sum of two
 doubles throughout, its high and its low part, so that a current is as exact as the law that gives it.
 
-K is -dF/du with its sign turned, F the current that leaves a node too much. A branch from plus to minus with
-p = dI/dv_plus >= 0 and m = -dI/dv_minus >= 0 stamps [[p, -m], [-p, m]]: off the diagonal K is negative, and the excess of
-a column's diagonal over the rest is what leads to known voltages. Elimination therefore only adds, multiplies and
-divides positive numbers, kept as W = -K off the diagonal and as that excess (Grassmann, Taksar, Heyman, Operations
-Research 33, 1107 (1985)): no pivoting is needed, and no digit is lost whatever the ratios.
+K = dF/du, F the current that leaves a node too much. A branch from plus to minus with p = dI/dv_plus >= 0 and
+m = -dI/dv_minus >= 0 stamps [[p, -m], [-p, m]]: off the diagonal K is negative, and the excess of a column's diagonal
+over the rest is what leads to known voltages. Elimination therefore only adds, multiplies and divides positive numbers,
+kept as W = -K off the diagonal and as that excess (Grassmann, Taksar, Heyman, Operations Research 33, 1107 (1985)): no
+pivoting is needed, and no digit is lost whatever the ratios.
 """
 
 from __future__ import annotations
@@ -237,14 +237,14 @@ def factor(fronts: Fronts, wiring: Wiring, slopes: Array, shunt: float, made: Fa
                 for j in range(n_from):
                     into[inside[j]] += left[i * n_from + j]
         for k0 in range(0, size, 4):
-            end = min(k0 + 4, size)
+            end = k0 + 4 if k0 + 4 < size else size
             for k in range(k0, end):
                 own = excess[base + k]
                 total = own
                 for i in range(k + 1, width):
                     total += F[i, k]
                 if not 0.0 < total < np.inf:
-                    return base + k
+                    return int(base + k)
                 pivot[base + k] = total
                 inverse = 1.0 / total
                 row = F[k]
@@ -413,9 +413,9 @@ def newton(
 ) -> tuple[int, int, int, float, bool]:
     """F(u) = 0 by damped Newton from u, an old factor being used again while that pays.
 
-    Overwrites u and u_low, V, (free + 1,), state, which belongs to them, and made. has_factor: made holds a factor of a
-    K nearby. Without transistors the energy is convex, and a step is cut where it would rise again; with them the sum of
-    the currents left over must fall. Returns a status, which free voltage it is about, factors made, the largest
+    Overwrites u and u_low, V, (free + 1,), state, which belongs to them, and made. has_factor: made holds a factor of
+    a K nearby. Without transistors the energy is convex, and a step is cut where it would rise again; with them the sum
+    of the currents left over must fall. Returns a status, which free voltage it is about, factors made, the largest
     current, A, and whether made holds a factor.
     """
     n = len(u) - 1

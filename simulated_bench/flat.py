@@ -19,9 +19,8 @@ from freqprop_lab.elements import AntiparallelDiodes, Diode, Junction, Mosfet, S
 from freqprop_lab.names import shown
 from freqprop_lab.network import Network
 from freqprop_lab.values import Array
-from simulated_bench.circuit import CircuitError, Connection
+from simulated_bench.connections import CircuitError, Connection, floating, tied
 from simulated_bench.fronts import Fronts, planned
-from simulated_bench.sparse import _tied
 
 Indices = NDArray[np.intp]
 _Numbers = NDArray[np.uint32]
@@ -120,7 +119,7 @@ def empty_state(flat: Flat) -> State:
 
 
 def knows(network: Network) -> bool:
-    """Say whether every branch is a resistor, a diode, an antiparallel pair, a junction, a transistor or a capacitor."""
+    """Say whether every branch has a known law: resistors, diodes, pairs, junctions, transistors; capacitors."""
     return not unknown(network)
 
 
@@ -140,7 +139,7 @@ def laid_out(network: Network, connections: Sequence[Connection], gauge: int | N
             f"branch {shown(strange)} has a law that the sparse solver does not know; take solver: dense"
         )
     n_nodes = len(network.nodes)
-    number_of, roots, D = _tied(network, connections, gauge)
+    number_of, roots, D = tied(network, connections, gauge)
     behind = [i for i, each in enumerate(connections) if each.kind == "voltage" and each.resistance]
     kind = np.array([_kind(branch.element) for branch in network.branches], dtype=np.intp)
     by_kind = [np.flatnonzero(kind == k) for k in range(len(_LAWS) + 1)]
@@ -151,9 +150,9 @@ def laid_out(network: Network, connections: Sequence[Connection], gauge: int | N
     plus[own], minus[own] = network.plus[numbers[own]], network.minus[numbers[own]]
     plus[~own], minus[~own] = ([getattr(connections[i], end) for i in behind] for end in ("plus", "minus"))
     theta = np.zeros((4, len(numbers)))
-    for place, number in enumerate(numbers.tolist()):
+    for column, number in enumerate(numbers.tolist()):
         values = network.branches[number].theta if number >= 0 else (1 / connections[-1 - number].resistance,)
-        theta[: len(values), place] = values
+        theta[: len(values), column] = values
     natural = np.append(number_of, -1)
     first, second = natural[plus], natural[minus]
     inner = (first >= 0) & (second >= 0) & (first != second)
@@ -222,12 +221,13 @@ def _places(fronts: Fronts, i: Indices, j: Indices, n: int) -> tuple[_Numbers, _
     which = np.concatenate([2 * inner, 2 * inner + 1])
     front_of = np.repeat(np.arange(len(fronts.first)), fronts.pivots.astype(np.intp))
     front = front_of[np.minimum(row, column)] if len(row) else row
-    lengths = np.diff(fronts.start.astype(np.intp))
+    starts = fronts.start.astype(np.intp)
+    lengths = starts[1:] - starts[:-1]
     keys = np.repeat(np.arange(len(fronts.first)), lengths) * (n + 1) + fronts.rows.astype(np.intp)
     first, pivots = fronts.first.astype(np.intp)[front], fronts.pivots.astype(np.intp)[front]
     local = []
     for unknown_ in (row, column):
-        below = np.searchsorted(keys, front * (n + 1) + unknown_) - fronts.start.astype(np.intp)[front]
+        below = np.searchsorted(keys, front * (n + 1) + unknown_) - starts[front]
         local.append(np.where(unknown_ < first + pivots, unknown_ - first, pivots + below))
     place = local[0] * (pivots + lengths[front]) + local[1]
     by_front = np.argsort(front, kind="stable")
@@ -245,7 +245,4 @@ def _refuse_floating(network: Network, number_of: Indices, first: Indices, secon
     held[part[np.maximum(first, second)[(first >= 0) != (second >= 0)]]] = True
     if not held.all():
         nodes = np.flatnonzero(np.append(~held[part], False)[number_of])
-        raise CircuitError(
-            f"node {shown([network.nodes[i] for i in nodes])} lies in a part with no path to ground or to a "
-            "driven node; add a branch, or drive it"
-        )
+        raise floating([network.nodes[i] for i in nodes])

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
+from freqprop_lab.values import Array
+
 Indices = NDArray[np.intp]
 Numbers = NDArray[np.uint32]
 
@@ -82,7 +84,7 @@ def _minimum_degree(first: Indices, second: Indices, n: int) -> Indices:
     ones = np.ones(len(first))
     coupled = sparse.csc_array((ones, (first, second)), shape=(n, n))
     coupled = coupled + coupled.T
-    degree = np.asarray(coupled.sum(axis=1)).ravel()
+    degree: Array = np.asarray(coupled.sum(axis=1)).ravel()
     matrix = sparse.csc_array(sparse.diags_array(degree + 1.0) - coupled)
     factor = splu(matrix, "MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
     return np.argsort(np.asarray(factor.perm_c), kind="stable")

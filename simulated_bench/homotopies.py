@@ -32,12 +32,14 @@ def by_small_steps(attempt: Attempt, start: Array, largest: Callable[[], float])
         if arrived:
             return found, True
         last = found if np.isfinite(found).all() else last
-    for way in (lambda: _fading_shunts(attempt, rest, largest()), lambda: _rising_sources(attempt, rest)):
-        found, arrived = way()
-        if arrived:
-            return found, True
-        last = found if np.isfinite(found).all() else last
-    return last, False
+    found, arrived = _fading_shunts(attempt, rest, largest())
+    if arrived:
+        return found, True
+    last = found if np.isfinite(found).all() else last
+    found, arrived = _rising_sources(attempt, rest)
+    if arrived:
+        return found, True
+    return found if np.isfinite(found).all() else last, False
 
 
 def _fading_shunts(attempt: Attempt, rest: Array, largest: float) -> tuple[Array, bool]:

@@ -9,7 +9,7 @@ fails, shunts fade and sources rise as in circuit.py. Without numba the same is 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,9 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from freqprop_lab.names import shown
-from freqprop_lab.network import GROUND, Network
+from freqprop_lab.network import Network
 from freqprop_lab.values import Array
-from simulated_bench.circuit import CircuitError, Connection
+from simulated_bench.connections import CircuitError, Connection, refuse_no_number
 from simulated_bench.flat import Factor, Flat, empty_state, laid_out
 from simulated_bench.homotopies import by_small_steps
 from simulated_bench.linear_solves import refined
@@ -32,7 +32,11 @@ except ImportError:  # no numba: NumPy and SciPy alone
 
 _ACCEPTED = 1e-12  # of the largest current: what Kirchhoff's law may be violated by
 _NOTHING = 1e-100
-Indices = NDArray[np.intp]
+
+
+def has_kernels() -> bool:
+    """Say whether the compiled iteration is there."""
+    return kernels is not None
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class NewtonCircuit:
     def __init__(self, network: Network, connections: Sequence[Connection], gauge: int | None = None) -> None:
         self.network, self.connections, self.gauge = network, tuple(connections), gauge
         self._flat = flat = laid_out(network, connections, gauge)
-        self._made: Compiled | Plain = Plain(flat) if kernels is None else Compiled(flat)
+        self._made: Compiled | Plain = Compiled(flat) if has_kernels() else Plain(flat)
         self._theta = flat.wiring.theta
         self.n_factors = 0  # made so far
 
@@ -79,6 +83,23 @@ class NewtonCircuit:
         """True where the small-signal response is symmetric: no transistors."""
         return not len(self._flat.transistors)
 
+    @property
+    def conductances(self) -> Array:
+        """Those of the tunable branches, S, (tunable,)."""
+        return np.asarray(self._theta[0, self._flat.tunable])
+
+    def as_programmed(self) -> Network:
+        """Return the network with the transistors' present gate voltages."""
+        gates = dict(zip(self._flat.numbers[self._flat.transistors].tolist(), self._gates().tolist(), strict=True))
+        branches = tuple(
+            replace(branch, theta=(*branch.theta[:3], gates[number])) if number in gates else branch
+            for number, branch in enumerate(self.network.branches)
+        )
+        return replace(self.network, branches=branches)
+
+    def _gates(self) -> Array:
+        return np.asarray(self._theta[3, self._flat.transistors])
+
     def program(self, conductances: Array) -> None:
         """Take conductances of the tunable branches, S, (tunable,); what was found before leaves no trace."""
         self._made.forget()
@@ -90,7 +111,7 @@ class NewtonCircuit:
         self.follow_gates(gates)
 
     def follow(self, conductances: Array) -> None:
-        """Take conductances a little off the ones before: the factor is kept, and replaced when it is no longer good."""
+        """Take conductances a little off the ones before: the factor is kept while it is good, S, (tunable,)."""
         self._theta[0, self._flat.tunable] = conductances
 
     def follow_gates(self, gates: Array) -> None:
@@ -123,7 +144,7 @@ class NewtonCircuit:
     def _settle(self, sources: Array, start: Array | None) -> tuple[Array, float, float]:
         """Return node voltages, Kirchhoff's residual and the largest current; the state is that of the equilibrium."""
         x = np.ascontiguousarray(sources, dtype=np.float64)
-        self._refuse_no_number(x)
+        refuse_no_number(self.network, self.connections, x)
         made, n = self._made, self.n_free
         first = np.zeros(n + 1)
         if start is not None:
@@ -150,7 +171,7 @@ class NewtonCircuit:
         np.add.at(known, wiring.rise_node, wiring.rise * change[wiring.rise_source])
         entering = np.zeros(self.n_free + 1)
         np.add.at(entering, wiring.push_free, wiring.push * change[wiring.push_source])
-        driven = np.where(wiring.own >= 0, change[wiring.own], 0.0)
+        driven = np.append(change, 0.0)[np.where(wiring.own >= 0, wiring.own, -1)]
         by_plus, by_minus = made.state.slopes[::2], made.state.slopes[1::2]
         driven = driven * by_plus
 
@@ -186,12 +207,6 @@ class NewtonCircuit:
         total = np.bincount(wiring.free[wiring.plus], by_plus, n + 1)
         total += np.bincount(wiring.free[wiring.minus], by_minus, n + 1)
         return float(total[:-1].max(initial=0.0)) or 1.0
-
-    def _refuse_no_number(self, x: Array) -> None:
-        if not np.isfinite(x).all():
-            connection = self.connections[int(np.flatnonzero(~np.isfinite(x))[0])]
-            ends = [(*self.network.nodes, GROUND)[node] for node in (connection.plus, connection.minus)]
-            raise CircuitError(f"the {connection.kind} source between {ends[0]} and {ends[1]} has no finite value")
 
     def _not_found(self, x: Array, u: Array) -> str:
         """Say what is left over where, and which branches meet there."""

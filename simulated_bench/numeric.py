@@ -138,6 +138,8 @@ class NumericBench(Bench):
             return False
         if self.network.is_linear:
             return self._has_closed_form(Drive(plan.levels[0]))
+        if self.breadboard.is_newton:
+            return False
         lockin = None if self.settings is None else self.settings.model.lockin
         return (
             has_kernels()

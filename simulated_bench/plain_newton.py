@@ -12,8 +12,8 @@ from scipy.sparse.linalg import SuperLU, splu
 
 from freqprop_lab.elements import ELEMENTS, Element
 from freqprop_lab.values import Array
-from simulated_bench.circuit import CircuitError
-from simulated_bench.flat import Flat, State, empty_state
+from simulated_bench.connections import CircuitError
+from simulated_bench.flat import Flat, empty_state
 
 _MOST_ITERATIONS = 200
 _MOST_HALVINGS = 30
@@ -81,7 +81,7 @@ class Plain:
     def _balanced(self) -> bool:
         F, scale = np.abs(self.state.F[:-1]), self.state.scale[:-1]
         allowed = np.minimum(_LOCAL * scale, _GLOBAL * self.largest) + _FLOOR * self.largest + _NOTHING
-        return bool((F <= allowed).all())
+        return bool((allowed >= F).all())
 
     def _believed(self, step: Array) -> float:
         """Return the fraction of a step over which every junction's tangent is a guide."""
@@ -105,12 +105,15 @@ class Plain:
         high, low, currents, slopes, F, scale = state
         high[:], low[:] = u[wiring.free], u_low[wiring.free]
         for node, source, rise in zip(wiring.rise_node, wiring.rise_source, wiring.rise, strict=True):
-            high[node], rest = _two_sum(high[node], rise * x[source])
-            low[node] += rest
+            term, before = rise * x[source], high[node]
+            high[node] = before + term
+            part = high[node] - before
+            low[node] += (before - (high[node] - part)) + (term - part)
         ends = wiring.ends
         volts, lost = _two_sum(high[self._plus], -high[self._minus])
         lost = lost + (low[self._plus] - low[self._minus])
-        less, rest = _two_sum(volts, -np.where(wiring.own >= 0, x[wiring.own], 0.0)) if len(x) else (volts, 0.0)
+        own_volts = np.append(x, 0.0)[np.where(wiring.own >= 0, wiring.own, -1)]
+        less, rest = _two_sum(volts, -own_volts)
         volts = less + (rest + lost)
         resistors = slice(0, ends[0])
         currents[resistors] = wiring.theta[0, resistors] * volts[resistors]
