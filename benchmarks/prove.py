@@ -1,7 +1,7 @@
 """Make every figure that the docs claim, and write docs/figures.md: python benchmarks/prove.py [NAME ...] [--quick].
 
-NAME: speed, solver, scaling, loop, lockin, iris, xor, parts; only their rows are made anew. --quick: few seeds, in
-another file.
+NAME: speed, solver, scaling, transistors, loop, lockin, iris, xor, parts; only their rows are made anew. --quick: few
+seeds, in another file.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import parts
 import scaling
 import solver
 import speed
+import transistors
 import xor
 
 _PAGE = Path(__file__).parent.parent / "docs" / "figures.md"
@@ -25,6 +26,7 @@ _BENCHMARKS = {
     "speed": speed,
     "solver": solver,
     "scaling": scaling,
+    "transistors": transistors,
     "loop": loop,
     "lockin": lockin,
     "iris": iris,
