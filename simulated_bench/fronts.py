@@ -21,7 +21,7 @@ Numbers = NDArray[np.uint32]
 
 # What a front of so many rows costs, in nanoseconds, roughly as measured: to begin, a row, an entry, an entry left
 # over, and a multiplication with its addition. Only their ratios matter, and only for speed.
-_BEGIN, _ROW, _ENTRY, _LEFT_OVER, _MULTIPLY = 150.0, 12.0, 0.5, 0.8, 0.2
+_BEGIN, _ROW, _ENTRY, _LEFT_OVER, _MULTIPLY = 50.0, 12.0, 0.5, 0.8, 0.2
 
 
 class Fronts(NamedTuple):

@@ -211,14 +211,14 @@ class NewtonCircuit:
     def _not_found(self, x: Array, u: Array) -> str:
         """Say what is left over where, and which branches meet there."""
         self._made.evaluate(x, u[: self.n_free])
-        F = np.abs(self._made.state.F[:-1])
-        worst = int(np.nan_to_num(F, nan=np.inf).argmax())
+        F, unheld = np.abs(self._made.state.F[:-1]), self._unheld()
+        here = F * unheld if (F * unheld).any() else F  # what nothing can carry away is the cause of all the rest
+        worst = int(np.nan_to_num(here, nan=np.inf).argmax())
         names = self._flat.named(np.arange(self.n_free) == worst)
         at_node = [branch.name for branch in self.network.branches if {branch.plus, branch.minus} & set(names)]
         text = (
             f"no equilibrium found: {F[worst]:.3g} A are left over at node {shown(names)} (branches {shown(at_node)})"
         )
-        unheld = self._unheld()
         if unheld.any():
             named = shown(self._flat.named(unheld))
             return f"{text}; next to nothing holds the voltage of node {named}: add a branch there, or drive it"

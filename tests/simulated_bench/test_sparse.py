@@ -312,10 +312,9 @@ def test_the_size_chooses(bench_of):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (bench_text("sparse", "kind: hidden-layer, hidden: 4"), "nonlinear elements needs solver: dense"),
         (bench_text("sparse", more="parts: {capacitance: 1 nF}\n"), "capacitance needs solver: dense"),
         (bench_text("dense", "kind: grid, rows: 100, columns: 100"), "solver: dense is solved with dense matrices"),
-        (bench_text("auto", "kind: hidden-layer, hidden: 5000"), "nonlinear elements is solved with dense matrices"),
+        (bench_text("dense", "kind: hidden-layer, hidden: 5000"), "solver: dense is solved with dense matrices"),
     ],
 )
 def test_what_a_solver_can_not_do_is_refused_with_the_line(bench_of, text, told):
