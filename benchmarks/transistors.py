@@ -248,38 +248,43 @@ def alone(side: int, n_turns: int) -> list[Row]:
 
 
 def crossover(sizes: Sequence[int], n_turns: int) -> list[Row]:
-    """Return one equilibrium by dense and by sparse matrices, from rest, by the number of nodes."""
+    """Return the first equilibrium of a network, its plan included, and the next, by dense and by sparse matrices."""
     import numpy as np
 
     from simulated_bench.circuit import Circuit
+    from simulated_bench.newton import NewtonCircuit
 
-    told = []
+    told: dict[str, list[str]] = {"the first": [], "the next": []}
     for side in sizes:
         ours = Ours(_problem(side))
-        sparse = ours.circuit
-        dense = Circuit(sparse.network, sparse.connections)
-        x = np.concatenate([ours.problem.levels[0], np.zeros(2)])
-        seconds = []
-        for circuit in (dense, sparse):
-            circuit.operating_point(x)
-            times = []
+        network, wired = ours.circuit.network, ours.circuit.connections
+        x = np.concatenate([ours.problem.levels[1], np.zeros(2)])
+        seconds = np.full((2, 2), np.inf)
+        for kind, make in enumerate((Circuit, NewtonCircuit)):
             for _ in range(n_turns):
-                sparse.program_gates(ours.problem.gates)
+                began = time.perf_counter()
+                circuit = make(network, wired)
+                circuit.operating_point(x)
+                first = time.perf_counter() - began
+                circuit.program(np.zeros(0))
                 began = time.perf_counter()
                 circuit.operating_point(x)
-                times.append(time.perf_counter() - began)
-            seconds.append(min(times))
-        told.append(f"{side**2}: {_time(seconds[0])}, {_time(seconds[1])}")
-    return [Row("one equilibrium from rest, dense and sparse, by nodes", "; ".join(told), COMMAND)]
+                seconds[kind] = np.minimum(seconds[kind], (first, time.perf_counter() - began))
+        for which, (dense, sparse) in zip(told, seconds.T.tolist(), strict=True):
+            told[which].append(f"{side**2}: {_time(dense)}, {_time(sparse)}")
+    return [
+        Row(f"{which} equilibrium from rest, dense and sparse, by nodes", "; ".join(figures), COMMAND)
+        for which, figures in told.items()
+    ]
 
 
 def steps_with_diodes(sizes: Sequence[int], n_turns: int) -> list[Row]:
-    """Return a training step of hidden layers of diodes, dense in compiled blocks and sparse, by hidden nodes."""
+    """Return a training step of hidden layers of diodes in blocks, dense and sparse, by hidden nodes."""
     import numpy as np
 
     from freqprop_lab.bench import open_bench
     from freqprop_lab.config import BenchRequest, check_bench, parse_yaml
-    from freqprop_lab.values import BlockPlan, Drive, Nudge
+    from freqprop_lab.values import BlockPlan
     from freqprop_lab.waveform import Sine
 
     told = []
@@ -299,15 +304,7 @@ def steps_with_diodes(sizes: Sequence[int], n_turns: int) -> list[Row]:
             times = []
             for _ in range(n_turns + 1):
                 began = time.perf_counter()
-                if bench.can_run(plan):
-                    bench.run_block(plan)
-                else:
-                    bench.program(start)
-                    for example in plan.order:
-                        free = bench.respond(Drive(levels[example]))
-                        error = bench.network.read_outputs(free.a) - targets[example]
-                        bench.respond(Drive(levels[example], Nudge(-1e-4 * error, Sine())))
-                        bench.program(start)
+                bench.run_block(plan)
                 times.append((time.perf_counter() - began) / len(plan.order))
             seconds.append(min(times[1:]))
         told.append(f"{n_hidden}: {_time(seconds[0])}, {_time(seconds[1])}")

@@ -327,37 +327,6 @@ def solve(fronts: Fronts, made: Factor, y: Array) -> None:
 
 
 @_compiled
-def solve_transposed(fronts: Fronts, made: Factor, y: Array) -> None:
-    """Y = K^-T y, (free + 1,): overwrites y."""
-    lower, upper, pivot = made.lower, made.upper, made.pivot
-    for f in range(len(fronts.first)):
-        base, size = np.intp(fronts.first[f]), np.intp(fronts.pivots[f])
-        begin = np.intp(fronts.start[f])
-        n_rows = np.intp(fronts.start[f + 1]) - begin
-        for k in range(size):
-            at = fronts.values[f] + k * (size + n_rows)
-            own = y[base + k] / pivot[base + k]
-            y[base + k] = own
-            for j in range(k + 1, size):
-                y[base + j] += upper[at + j] * own
-            for j in range(n_rows):
-                y[fronts.rows[begin + j]] += upper[at + size + j] * own
-    for back in range(len(fronts.first)):
-        f = len(fronts.first) - 1 - back
-        base, size = np.intp(fronts.first[f]), np.intp(fronts.pivots[f])
-        begin = np.intp(fronts.start[f])
-        n_rows = np.intp(fronts.start[f + 1]) - begin
-        for k in range(size - 1, -1, -1):
-            at = fronts.values[f] + k * (size + n_rows)
-            total = y[base + k]
-            for j in range(k + 1, size):
-                total += lower[at + j] * y[base + j]
-            for j in range(n_rows):
-                total += lower[at + size + j] * y[fronts.rows[begin + j]]
-            y[base + k] = total
-
-
-@_compiled
 def believed(wiring: Wiring, state: State, step: Array) -> float:
     """Return the fraction of a step, 0 to 1, over which every junction's tangent is a guide; see Element.believed."""
     free, fraction = wiring.free, 1.0

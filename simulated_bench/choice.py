@@ -11,7 +11,7 @@ from simulated_bench.connections import CircuitError, Connection
 from simulated_bench.flat import knows
 from simulated_bench.newton import NewtonCircuit
 
-MOST_DENSE = 40  # free nodes: beyond, one equilibrium is faster by sparse Newton; measured: benchmarks/transistors.py
+MOST_DENSE = 100  # nodes: beyond, an equilibrium is found sooner by sparse Newton; measured: benchmarks/transistors.py
 LARGEST_DENSE = 10**8  # nodes x branches: a dense matrix of 0.8 GB
 
 Solver = Literal["auto", "dense", "sparse"]

@@ -1,4 +1,4 @@
-"""The plan of a sparse factorization, and the factor itself, against dense algebra."""
+"""The plan of a sparse factorization: every unknown once, and every child's rows in its parent."""
 
 from __future__ import annotations
 
