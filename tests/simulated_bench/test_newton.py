@@ -337,6 +337,16 @@ def test_an_operating_point_has_what_the_dense_one_has():
     )
 
 
+def test_a_nudge_is_answered_as_the_dense_circuit_does(either):
+    network, connections, x = drawn(4, 30, 30)
+    nudge, f = np.array([0.0, 0.0, 1e-5, 0.0]), np.sin(2 * np.pi * np.arange(20) / 20)
+    dense, sparse = Circuit(network, connections), NewtonCircuit(network, connections)
+    for samples in (None, f):
+        wanted, found = (analyses.a_and_b(circuit, x, nudge, samples) for circuit in (dense, sparse))
+        assert found[0] == approx(wanted[0], rel=1e-10, abs=1e-11)
+        assert found[1] == approx(wanted[1], rel=1e-8, abs=1e-9 * np.abs(wanted[1]).max())
+
+
 def test_what_needs_dense_matrices_sees_the_present_gates():
     circuit = NewtonCircuit(torus(4, np.full(32, 4.0)), [Connection(0, -1, "voltage"), Connection(7, -1, "voltage")])
     gates = np.random.default_rng(3).uniform(2, 6, 32)
