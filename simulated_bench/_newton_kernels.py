@@ -34,7 +34,7 @@ _MOST_ITERATIONS = 200
 _MOST_HALVINGS = 30
 _FREE_CHANGE = 2.0  # n Vt, as in elements
 _ROUNDING = 1e-14  # a step this small, of the largest voltage, changes nothing any more
-_LOCAL, _GLOBAL, _FLOOR = 1e-13, 5e-13, 1e-15  # of the currents at a node; of the largest current, at most and at least
+_LOCAL, _GLOBAL, _FLOOR = 1e-13, 5e-13, 1e-22  # of the currents at a node; of the largest current, at most and at least
 _NOTHING = 1e-100
 _WORTH = 0.05  # a factor is used again while that leaves no more of the currents left over than this
 

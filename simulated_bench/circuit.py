@@ -38,6 +38,7 @@ _MOST_HALVINGS = 30
 _RESIDUAL = 1e-13  # of the currents at a node
 _ROUNDING = 1e-14  # a Newton step this small, of the largest voltage, changes nothing any more
 _LAST_BIT = 4 * float(np.finfo(float).eps)
+_MOST_EXCUSED = 1e-6  # of the largest current: where last bits are more, the voltages have run away
 _HOLD = 1 + 1e-15
 _STIFF = 1e10  # of the largest conductance at a node: nothing moves a pin of as much
 _NOTHING = 1e-100  # V or A: where all is zero, nothing is small by comparison
@@ -201,7 +202,7 @@ class Circuit:
         if self._channels:
             slopes = np.abs(np.diagonal(self._jacobian(u, sources, None), axis1=1, axis2=2))
             voltage = np.abs(u).max(axis=1, initial=0.0) + np.abs(sources).max(axis=1, initial=0.0)
-            allowed = allowed + _LAST_BIT * voltage[:, None] * slopes
+            allowed = allowed + np.minimum(_LAST_BIT * voltage[:, None] * slopes, _MOST_EXCUSED * largest[:, None])
         if not (violated <= allowed).all():
             worst = int((violated - allowed).max(axis=1).argmax())
             raise CircuitError(self._not_found(u[worst], sources[worst], imbalance[worst]))
@@ -402,6 +403,7 @@ class Circuit:
             settled = (size <= _ROUNDING * voltage + _NOTHING) | (size >= 0.5 * previous)
             # The last bit of a voltage, times the conductances at a node, is a current that nothing can remove.
             last_bit = _LAST_BIT * voltage[:, None] * np.abs(np.diagonal(jacobian, axis1=1, axis2=2))
+            last_bit = np.minimum(last_bit, _MOST_EXCUSED * scale.max(axis=1, initial=0.0)[:, None])
             balanced = (np.abs(imbalance) <= _RESIDUAL * scale + last_bit + _NOTHING).all(axis=1)
             arrived |= settled & balanced  # for good: among many, the noise of one or another is always up
             if arrived.all():

@@ -18,6 +18,7 @@ _FIRST_SHUNT, _LAST_SHUNT = 10.0, 1e-18  # of the largest conductance at a node
 _MOST_SHUNTS = 60
 _SMALLEST_SHARE = 1e-4  # of the sources: less than that is no step
 _SMALLER, _LARGER = 0.25, 2.0
+_MOST_RISES = 300
 
 
 def by_small_steps(attempt: Attempt, start: Array, largest: Callable[[], float]) -> tuple[Array, bool]:
@@ -61,7 +62,9 @@ def _fading_shunts(attempt: Attempt, rest: Array, largest: float) -> tuple[Array
 
 def _rising_sources(attempt: Attempt, rest: Array) -> tuple[Array, bool]:
     u, share, step = rest, 0.0, 0.1
-    while step >= _SMALLEST_SHARE:
+    for _ in range(_MOST_RISES):
+        if step < _SMALLEST_SHARE:
+            break
         ahead = min(1.0, share + step)
         found, arrived = attempt(ahead, u, 0.0)
         if arrived:

@@ -18,7 +18,7 @@ from simulated_bench.flat import Flat, empty_state
 _MOST_ITERATIONS = 200
 _MOST_HALVINGS = 30
 _ROUNDING = 1e-14
-_LOCAL, _GLOBAL, _FLOOR = 1e-13, 5e-13, 1e-15
+_LOCAL, _GLOBAL, _FLOOR = 1e-13, 5e-13, 1e-22
 _NOTHING = 1e-100
 _KINDS = ("diode", "antiparallel", "junction")  # in the order of `Wiring.ends`
 
