@@ -20,7 +20,7 @@ from freqprop_lab.names import shown
 from freqprop_lab.network import Network
 from freqprop_lab.values import Array
 from simulated_bench.connections import CircuitError, Connection, floating, tied
-from simulated_bench.fronts import Fronts, planned
+from simulated_bench.fronts import Fronts, fills_up, planned
 
 Indices = NDArray[np.intp]
 _Numbers = NDArray[np.uint32]
@@ -158,6 +158,11 @@ def laid_out(network: Network, connections: Sequence[Connection], gauge: int | N
     inner = (first >= 0) & (second >= 0) & (first != second)
     _refuse_floating(network, number_of, first, second, len(roots))
     pairs = np.unique(np.sort(np.stack([first[inner], second[inner]]), axis=0), axis=1)
+    if fills_up(pairs[0], pairs[1], len(roots)):
+        raise CircuitError(
+            f"{len(roots)} nodes, joined as they are, are too many for the sparse solver of nonlinear networks: the "
+            "factor of its matrix would be all but dense. Networks with short ways, grids and layers, may be larger"
+        )
     fronts, order = planned(pairs[0], pairs[1], len(roots))
     place_of = np.empty(len(roots) + 1, dtype=np.intp)
     place_of[order], place_of[-1] = np.arange(len(roots)), len(roots)

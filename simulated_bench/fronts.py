@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.sparse import csgraph
 from scipy.sparse.linalg import splu
 
 from freqprop_lab.values import Array
@@ -19,6 +20,8 @@ from freqprop_lab.values import Array
 Indices = NDArray[np.intp]
 Numbers = NDArray[np.uint32]
 
+_SMALL_ENVELOPE, _LARGEST_ENVELOPE = 2 * 10**7, 2 * 10**8  # entries: always made, and never made if more
+_WIDEST = 6  # times the root of n: the mean reach of a row of what is made in between, as in sparse.py
 # What a front of so many rows costs, in nanoseconds, roughly as measured: to begin, a row, an entry, an entry left
 # over, and a multiplication with its addition. Only their ratios matter, and only for speed.
 _BEGIN, _ROW, _ENTRY, _LEFT_OVER, _MULTIPLY = 50.0, 12.0, 0.5, 0.8, 0.2
@@ -58,6 +61,24 @@ def planned(first: Indices, second: Indices, n: int) -> tuple[Fronts, Indices]:
     groups = _merged(_alike(*_eliminated(place[first], place[second], n)))
     numbered = [unknown for group in groups for unknown in group.pivots]
     return _laid_out(groups, n), order[np.array(numbered, dtype=np.intp)] if n else order
+
+
+def fills_up(first: Indices, second: Indices, n: int) -> bool:
+    """Say whether the factor of such a matrix may be too large to make, by its envelope after reverse Cuthill-McKee.
+
+    A row of a grid reaches over the root of n others or a few times that; one of a large random graph over a third of
+    all, and its factor is dense.
+    """
+    if n * n <= 2 * _SMALL_ENVELOPE:
+        return False
+    coupled = sparse.coo_array((np.ones(len(first)), (first, second)), shape=(n, n))
+    matrix = sparse.csr_array(coupled + coupled.T)
+    place = np.empty(n, dtype=np.int64)
+    place[csgraph.reverse_cuthill_mckee(matrix, symmetric_mode=True)] = np.arange(n)
+    reach = np.zeros(n, dtype=np.int64)
+    for one, other in ((place[first], place[second]), (place[second], place[first])):
+        np.maximum.at(reach, one, one - other)
+    return int(reach.sum()) > max(_SMALL_ENVELOPE, min(_WIDEST * n**1.5, _LARGEST_ENVELOPE))
 
 
 class _Group:

@@ -6,7 +6,7 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from simulated_bench.fronts import planned
+from simulated_bench.fronts import fills_up, planned
 
 
 def pairs(graph: nx.Graph) -> tuple[np.ndarray, np.ndarray]:
@@ -55,3 +55,13 @@ def test_the_fill_of_a_path_is_none_and_of_a_star_neither():
         fronts, _ = planned(*pairs(graph), 200)
         # Without fill there are 200 pivots and 199 entries; small fronts are joined, whatever zeros that takes
         assert fronts.widest < 30
+
+
+def test_a_large_random_graph_fills_up_and_a_large_grid_does_not():
+    rng = np.random.default_rng(0)
+    first, second = rng.integers(0, 20_000, (2, 100_000))
+    assert fills_up(first, second, 20_000)
+    node = np.arange(22_500).reshape(150, 150)
+    first, second = np.tile(node.ravel(), 2), np.concatenate([np.roll(node, -1, axis).ravel() for axis in (0, 1)])
+    assert not fills_up(first, second, 22_500)
+    assert not fills_up(*rng.integers(0, 1000, (2, 10_000)), 1000)
