@@ -78,7 +78,7 @@ def fills_up(first: Indices, second: Indices, n: int) -> bool:
     reach = np.zeros(n, dtype=np.int64)
     for one, other in ((place[first], place[second]), (place[second], place[first])):
         np.maximum.at(reach, one, one - other)
-    return int(reach.sum()) > max(_SMALL_ENVELOPE, min(_WIDEST * n**1.5, _LARGEST_ENVELOPE))
+    return bool(int(reach.sum()) > max(_SMALL_ENVELOPE, min(_WIDEST * n**1.5, _LARGEST_ENVELOPE)))
 
 
 class _Group:
