@@ -403,7 +403,8 @@ class Circuit:
             settled = (size <= _ROUNDING * voltage + _NOTHING) | (size >= 0.5 * previous)
             # The last bit of a voltage, times the conductances at a node, is a current that nothing can remove.
             last_bit = _LAST_BIT * voltage[:, None] * np.abs(np.diagonal(jacobian, axis1=1, axis2=2))
-            last_bit = np.minimum(last_bit, _MOST_EXCUSED * scale.max(axis=1, initial=0.0)[:, None])
+            if self._channels and following is None:
+                last_bit = np.minimum(last_bit, _MOST_EXCUSED * scale.max(axis=1, initial=0.0)[:, None])
             balanced = (np.abs(imbalance) <= _RESIDUAL * scale + last_bit + _NOTHING).all(axis=1)
             arrived |= settled & balanced  # for good: among many, the noise of one or another is always up
             if arrived.all():
