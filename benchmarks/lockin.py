@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from _campaign import Row
 from _lockin_claims import bound, calibration, capacitance, coverage, faults, noise, second_order, signs, waveforms
 from _lockin_iris import iris, signs_on_iris
-from _lockin_records import SEED
+from _lockin_records import COMMAND, SEED
 from _lockin_speed import memory, speed
 
-# All of it.
+__all__ = ["COMMAND", "rows"]
 
 
 def rows(*, quick: bool = False, only: Sequence[str] = ()) -> list[Row]:

@@ -121,7 +121,7 @@ class Ours:
 
 
 class Peer(ABC):
-    """What the peers share: the step, apart from how a network is solved for many currents."""
+    """What the peers share: the step, apart from how a and b are had."""
 
     def __init__(self, problem: Problem) -> None:
         import numpy as np
@@ -143,6 +143,14 @@ class Peer(ABC):
             G = np.clip(G - _ALPHA * (self.B @ a) * (self.B @ b), 1e-5, 20)
         self.response = np.array([a, b])
         return G
+
+    @abstractmethod
+    def respond(self, G: Any, levels: Any, target: Any) -> tuple[Any, Any]:
+        """Return a and b, (node,) each."""
+
+
+class Sampled(Peer):
+    """Solves for the node voltages of many currents, a sample each."""
 
     def respond(self, G: Any, levels: Any, target: Any) -> tuple[Any, Any]:
         """Return a and b, (node,) each."""
@@ -170,8 +178,10 @@ class Peer(ABC):
         return B.T @ (G[:, None] * B)
 
 
-class Naive(Peer):
-    """np.linalg.solve for each sample; with diodes Newton for each sample from the last one."""
+class Naive(Sampled):
+    """np.linalg.solve for each sample; with diodes Newton for each sample, from zero."""
+
+    warm = False
 
     def solve(self, G: Any, currents: Any, start: Any) -> Any:
         """Return node voltages, one case after the other."""
@@ -181,6 +191,8 @@ class Naive(Peer):
         where = np.array(self.problem.diodes, dtype=int) - 1
         v = start[1:].copy()
         for case, pushed in enumerate(currents[:, 1:]):
+            if not self.warm:
+                v = np.zeros_like(v)
             for _ in range(100):
                 J, r = K, pushed - K @ v
                 if len(where):
@@ -198,7 +210,13 @@ class Naive(Peer):
         return volts
 
 
-class ManyAtOnce(Peer):
+class Warm(Naive):
+    """Newton for each sample from the last one."""
+
+    warm = True
+
+
+class ManyAtOnce(Sampled):
     """One np.linalg.solve with 100 right-hand sides; linear only."""
 
     def solve(self, G: Any, currents: Any, start: Any) -> Any:  # noqa: ARG002 - a linear network needs none
@@ -274,16 +292,16 @@ def _agree(ours: Ours, peer: Peer, tolerance: float) -> None:
 
 def _peers(problem: Problem, ours: Ours) -> dict[str, tuple[Peer, int]]:
     """Return the peers that can be had, and how many steps a turn each gets."""
-    import numpy as np
-
     linear = not problem.diodes
-    peers: dict[str, tuple[Peer, int]] = {"naive NumPy, a solve a sample": (Naive(problem), 8 if linear else 3)}
+    peers: dict[str, tuple[Peer, int]] = {}
     if linear:
+        peers["naive NumPy, a solve a sample"] = (Naive(problem), 8)
         peers["NumPy, 100 right-hand sides at once"] = (ManyAtOnce(problem), 40)
+    else:
+        peers["naive Newton, each sample from zero"] = (Naive(problem), 3)
+        peers["Newton, each sample from the last"] = (Warm(problem), 3)
     for peer, _ in peers.values():
-        _agree(ours, peer, 1e-9 if linear else np.inf)  # projected on 100 samples both; diodes: see below
-    if not linear:
-        _agree(ours, peers["naive NumPy, a solve a sample"][0], 1e-7)
+        _agree(ours, peer, 1e-9 if linear else 1e-7)  # projected on 100 samples both
     try:
         spice = Spice(problem)
     except OSError as error:

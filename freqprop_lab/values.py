@@ -18,6 +18,9 @@ __all__ = [
     "Array",
     "BlockPlan",
     "BlockResult",
+    "ChannelDrive",
+    "ConductanceTable",
+    "Correction",
     "Drive",
     "Feedback",
     "Flag",
@@ -28,6 +31,7 @@ __all__ = [
     "Scales",
     "Timing",
     "Update",
+    "UsedRecord",
 ]
 
 
@@ -96,6 +100,19 @@ class Drive:
 
     levels: Array
     nudge: Nudge | None = None
+
+
+@dataclass(frozen=True)
+class ChannelDrive:
+    """What each source channel of a bench puts out for one measurement, whatever ports the network has.
+
+    levels: V or A, (lead,), in the order of the bench's `leads`; NaN releases a channel. amplitudes: of the waveform on
+    top of them, V or A, (lead,); None where there is no waveform.
+    """
+
+    levels: Array
+    amplitudes: Array | None = None
+    waveform: Waveform | None = None
 
 
 @dataclass(frozen=True)
@@ -182,6 +199,102 @@ class Response:
         if self.flags is None:
             return np.zeros(self.a.shape, dtype=np.bool_)
         return np.asarray((self.flags & np.uint8(flag)) != 0)
+
+
+@dataclass(frozen=True)
+class ConductanceTable:
+    """What a tunable element really has, by what it is told to have: S, (point,) each, both rising.
+
+    Between points straight lines; beyond the ends the ratio of the end. A single point is a ratio for all.
+    """
+
+    nominal: Array
+    true: Array
+
+    def __post_init__(self) -> None:
+        """Refuse what has no inverse."""
+        shapes = self.nominal.ndim == self.true.ndim == 1 and len(self.nominal) == len(self.true) > 0
+        if not (shapes and (np.diff(self.nominal) > 0).all() and (np.diff(self.true) > 0).all() and self.true[0] > 0):
+            raise ValueError("a table of conductances must rise from point to point, in both columns, from above 0")
+
+    def true_of(self, nominal: float) -> float:
+        """Return what is there where `nominal` is asked, S."""
+        return _along(nominal, self.nominal, self.true)
+
+    def nominal_of(self, true: float) -> float:
+        """Return what to ask for so that `true` is there, S."""
+        return _along(true, self.true, self.nominal)
+
+
+def _along(x: float, points: Array, values: Array) -> float:
+    if x <= points[0]:
+        return float(x * (values[0] / points[0]))
+    if x >= points[-1]:
+        return float(x * (values[-1] / points[-1]))
+    return float(np.interp(x, points, values))
+
+
+@dataclass(frozen=True)
+class UsedRecord:
+    """A calibration record that a correction was made from: enough to find it again, and to know it unchanged."""
+
+    procedure: str
+    uid: str
+    time: str
+    path: str
+    checksum: str
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What calibration knows of a bench, so that it acts and reads as if it were ideal. None: nothing to correct.
+
+    A source channel asked for x puts out source_gain x + source_offset, V or A, (lead,); a meter channel at a node of
+    v volts reads meter_gain v + meter_offset, V, (node,). skews: s, (node,), lateness beyond what the meter itself
+    tells. pickup: V, (node,), the b that a nudge of no amplitude shows. conductances: (tunable,), None for an element
+    that is what it says. records: what all this comes from; notes: what a person should hear before it is used.
+    """
+
+    source_gain: Array | None = None
+    source_offset: Array | None = None
+    meter_gain: Array | None = None
+    meter_offset: Array | None = None
+    skews: Array | None = None
+    pickup: Array | None = None
+    conductances: tuple[ConductanceTable | None, ...] | None = None
+    records: tuple[UsedRecord, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def asked(self, values: Array, *, first: int) -> Array:
+        """Return what to ask of source channels so that they put out `values`, V or A, (..., lead from `first` on)."""
+        return self.scaled(values - self._of(self.source_offset, first, values, 0.0), first=first)
+
+    def scaled(self, amplitudes: Array, *, first: int) -> Array:
+        """Return what to ask so that amplitudes come out: gains alone count."""
+        return np.asarray(amplitudes / self._of(self.source_gain, first, amplitudes, 1.0))
+
+    def volts(self, readings: Array) -> Array:
+        """Return the node voltages, V, (node, sample), that the meters' readings stand for."""
+        gain = 1.0 if self.meter_gain is None else self.meter_gain[:, None]
+        offset = 0.0 if self.meter_offset is None else self.meter_offset[:, None]
+        return np.asarray((readings - offset) / gain)
+
+    def true_conductances(self, nominal: Array) -> Array:
+        """Return the conductances that are there where `nominal` is programmed, S, (tunable,)."""
+        return self._converted(nominal, ConductanceTable.true_of)
+
+    def nominal_conductances(self, true: Array) -> Array:
+        """Return what to program so that `true` is there, S, (tunable,)."""
+        return self._converted(true, ConductanceTable.nominal_of)
+
+    def _converted(self, values: Array, convert: Callable[[ConductanceTable, float], float]) -> Array:
+        if self.conductances is None:
+            return values
+        pairs = zip(values.tolist(), self.conductances, strict=True)
+        return np.array([value if table is None else convert(table, value) for value, table in pairs])
+
+    def _of(self, factors: Array | None, first: int, values: Array, nothing: float) -> Array | float:
+        return nothing if factors is None else factors[first : first + values.shape[-1]]
 
 
 @dataclass(frozen=True)

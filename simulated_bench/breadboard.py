@@ -113,6 +113,15 @@ class Breadboard:
         for nonlinear in self._newton.values():
             nonlinear.program(values)
 
+    def rewire(self, network: Network) -> None:
+        """Take another network of the same nodes and tunable branches: something happened to a fixed one."""
+        if network is self.network:
+            return
+        self.network = network
+        self._circuits.clear()
+        self._sparse.clear()
+        self._relaxations.clear()
+
     @property
     def start(self) -> Array | None:
         """Node voltages from which the next equilibrium is looked for; part of what a checkpoint holds."""
@@ -226,8 +235,11 @@ class Breadboard:
     def record(self, nodes: NDArray[np.intp], times: Array, delays: Array) -> Array:
         """Return the voltages of nodes, (channel,), at times + each one's delay since `drive`, (channel, sample), V.
 
-        Only where there is capacitance. Linear networks: exact. Others: see `Transient`. Raises CircuitError.
+        Only where there is capacitance. Linear networks: exact. Others: see `Transient`. Raises CircuitError. A channel
+        that is early sees what was there before.
         """
+        if len(delays) and times[0] + delays.min() < 0:
+            return self._early_record(nodes, times, delays)
         now, capacitance = self.excitation, self.capacitance
         if capacitance is None:
             raise TypeError("without capacitance there is nothing to wait for; ask `volts`")
@@ -245,6 +257,18 @@ class Breadboard:
         # Without a nudge the frequency is whatever it was, and sets no more than the first step.
         course = Course(now.static[live], nudge, pieces, 1 / now.frequency if now.frequency else 1.0)
         return Transient(circuit, capacitance).volts(nodes, times, delays, course, before, static)
+
+    def _early_record(self, nodes: NDArray[np.intp], times: Array, delays: Array) -> Array:
+        """Return the same where some channels begin before the drive does, which they must not be asked about."""
+        before = self._settled(self._before)
+        out = np.empty((len(nodes), len(times)))
+        for channel, delay in enumerate(delays):
+            late = np.flatnonzero(times + delay >= 0)
+            out[channel] = before[nodes[channel]]
+            if len(late):
+                since = times[late] + delay
+                out[channel, late] = self.record(nodes[[channel]], since, np.zeros(1))[0]
+        return out
 
     def relaxation_times(self) -> Array:
         """Return the relaxation times 1 / lambda of the modes, s, the shortest first, at the present drive's levels.
@@ -285,3 +309,15 @@ def with_tolerance(network: Network, tolerance: float, rng: np.random.Generator)
         for branch, factor in zip(network.branches, factors.tolist(), strict=True)
     )
     return replace(network, branches=branches)
+
+
+def with_true_resistances(
+    connections: Sequence[Connection], tolerance: float, rng: np.random.Generator
+) -> list[Connection]:
+    """Return the sources' connections as they truly are: their series resistors off by normal deviates."""
+    if not tolerance:
+        return list(connections)
+    factors = np.maximum(1 + tolerance * rng.standard_normal(len(connections)), 0.05).tolist()
+    return [
+        replace(wired, resistance=wired.resistance * factor) for wired, factor in zip(connections, factors, strict=True)
+    ]

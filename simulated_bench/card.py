@@ -23,13 +23,17 @@ from freqprop_lab.values import Array, Record, Timing
 from freqprop_lab.waveform import Waveform
 from simulated_bench.breadboard import Breadboard, Excitation
 from simulated_bench.converter import quantised
-from simulated_bench.settings import MeterSection, SourceSection
+from simulated_bench.settings import CertifiedSection, MeterSection, SourceSection
 
 _MAKER = "freqprop-lab"
+_DRIFT_RECORDS = 1000
 
 
 class SimulatedSource(Source):
-    """Channels that put voltages or currents on the breadboard's connections, one each, in their order."""
+    """Channels that put voltages or currents on the breadboard's connections, one each, in their order.
+
+    certified: the channels that are as good as `settings.certified` says, (channel,).
+    """
 
     abilities = frozenset({Ability.LEVEL, Ability.WAVEFORM, Ability.RELEASE})
 
@@ -40,6 +44,7 @@ class SimulatedSource(Source):
         settings: SourceSection,
         released: NDArray[np.intp],
         rng: np.random.Generator,
+        certified: NDArray[np.bool_] | None = None,
     ) -> None:
         self.name, self.clock, self._board = name, "card", board
         self.n_channels = len(board.connections)
@@ -47,13 +52,22 @@ class SimulatedSource(Source):
         highest = np.array([settings.limit if unit == "V" else settings.current_limit for unit in units])
         self.limits = SourceLimits(-highest, highest, units)
         self._released = released
-        self._gain = 1 + settings.gain_error * rng.standard_normal(self.n_channels)
-        self._offset = settings.offset * rng.standard_normal(self.n_channels) * np.array([u == "V" for u in units])
+        gain_error, offset = _spreads(settings, certified, self.n_channels)
+        self._gain = 1 + gain_error * rng.standard_normal(self.n_channels)
+        self.offset: Array = offset * rng.standard_normal(self.n_channels) * np.array([u == "V" for u in units])
+        own = rng.spawn(1)[0]  # what came later has a stream of its own, so that the draws above stay what they were
+        self._drift = settings.drift * own.standard_normal(self.n_channels) / _DRIFT_RECORDS
         self._bits = settings.bits
-        self.exact = not (settings.gain_error or settings.offset or settings.bits)
+        self.drifts = bool(self._drift.any())
+        self.exact = not (gain_error.any() or offset.any() or settings.bits or self.drifts)
         self.affine = settings.bits is None
         self._loaded: Excitation | None = None
         self._open = True
+
+    @property
+    def gain(self) -> Array:
+        """What each channel truly puts out for a volt or ampere asked, by now, (channel,)."""
+        return np.asarray(self._gain * np.exp(self._drift * self._board.records)) if self.drifts else self._gain
 
     def identify(self) -> Identity:
         """Tell that it is simulated."""
@@ -74,7 +88,7 @@ class SimulatedSource(Source):
         self.limits.check(self.name, levels, amplitudes, waveform)
         nudge = np.zeros(self.n_channels) if waveform is None else amplitudes
         converter = None if self._bits is None else self._convert
-        self._loaded = Excitation(levels.copy(), nudge.copy(), waveform, frequency, self._gain, self._offset, converter)
+        self._loaded = Excitation(levels.copy(), nudge.copy(), waveform, frequency, self.gain, self.offset, converter)
         return Timing(sample_rate, round(n_periods * sample_rate / frequency))
 
     def start(self) -> None:
@@ -107,7 +121,8 @@ class SimulatedSource(Source):
 class SimulatedMeter(Meter):
     """Channels that look at the breadboard's nodes, one each, with every fault that its settings give it.
 
-    noise: the run's own generator. rng: the hardware's, from which gains, offsets and free-running delays are drawn.
+    noise: the run's own generator. rng: the hardware's, from which gains, offsets, delays and pickup are drawn.
+    certified: the channels that are as good as `settings.certified` says; unread: those whose lead is pulled.
     """
 
     abilities = frozenset({Ability.SAMPLES})
@@ -121,6 +136,7 @@ class SimulatedMeter(Meter):
         period: float,
         noise: np.random.Generator,
         rng: np.random.Generator,
+        certified: NDArray[np.bool_] | None = None,
     ) -> None:
         self.name, self._board, self._nodes, self.noise = name, board, nodes, noise
         self.clock = "card" if settings.synchronised else f"{name} {FREE_RUNNING}"
@@ -129,18 +145,31 @@ class SimulatedMeter(Meter):
         self._range = settings.range
         self.limits = MeterLimits(np.full(len(nodes), -settings.range), np.full(len(nodes), settings.range))
         self._noise = settings.noise
-        self._gain = 1 + settings.gain_error * rng.standard_normal(len(nodes))
-        self._offset = settings.offset * rng.standard_normal(len(nodes))
+        gain_error, offset = _spreads(settings, certified, len(nodes))
+        self._gain = 1 + gain_error * rng.standard_normal(len(nodes))
+        self.offset: Array = offset * rng.standard_normal(len(nodes))
         self._bits = settings.bits
-        self._skews: Array = np.asarray(settings.skew * np.arange(len(nodes)))
+        self.skews: Array = np.asarray(settings.skew * np.arange(len(nodes)))
         started = rng.uniform(0, period, len(nodes))
         free = started if settings.delays == "each" else np.full(len(nodes), started[0])
-        self._delays: Array = self._skews + settings.common_delay + (0.0 if settings.synchronised else free)
-        self.exact = not (settings.noise or settings.gain_error or settings.offset or settings.bits)
-        self.punctual = not settings.common_delay
-        self.skewed = bool(self._skews.any())
+        self.delays: Array = self.skews + settings.common_delay + (0.0 if settings.synchronised else free)
+        deviates = rng.spawn(1)[0].standard_normal((3, len(nodes)))  # a stream of its own, as the source's
+        self.delays = self.delays + settings.hidden_skew * deviates[0]
+        self.pickup: Array = settings.pickup * deviates[1]
+        self._drift = settings.drift * deviates[2] / _DRIFT_RECORDS
+        self._hum, self._hum_frequency = settings.hum, settings.hum_frequency
+        self.unread = np.zeros(len(nodes), dtype=np.bool_)
+        self.exact = not (settings.noise or gain_error.any() or offset.any() or settings.bits)
+        self.exact = self.exact and not (settings.pickup or settings.hum or settings.drift)
+        self.punctual = not (settings.common_delay or settings.hidden_skew)
+        self.skewed = bool(self.skews.any())
         self._armed: Timing | None = None
         self._open = True
+
+    @property
+    def gain(self) -> Array:
+        """What each channel reads for a volt, by now, (channel,)."""
+        return np.asarray(self._gain * np.exp(self._drift * self._board.records)) if self._drift.any() else self._gain
 
     @property
     def sample_noise(self) -> float:
@@ -170,8 +199,11 @@ class SimulatedMeter(Meter):
             raise ProtocolError(f'meter "{self.name}" was read before it was armed; call arm() first')
         timing, self._armed = self._armed, None
         true = self._true_volts(timing)
+        if self.unread.any():
+            true[self.unread] = 0.0
+        seen = true * self.gain[:, None] + self.offset[:, None]
         self._board.records += 1
-        seen = true * self._gain[:, None] + self._offset[:, None]
+        self._add_stray(seen, timing)
         if self._noise:
             seen = seen + self._noise * self.noise.standard_normal(seen.shape)
         highest = self._range
@@ -182,7 +214,7 @@ class SimulatedMeter(Meter):
         return Record(
             np.minimum(np.maximum(seen, -self._range), self._range),
             timing.sample_rate,
-            self._skews.copy(),
+            self.skews.copy(),
             end.sum(axis=1).astype(np.float64),
             np.zeros(self.n_channels),
         )
@@ -195,22 +227,44 @@ class SimulatedMeter(Meter):
         """Nothing can be armed any more."""
         self._armed, self._open = None, False
 
+    def _add_stray(self, seen: Array, timing: Timing) -> None:
+        """Add what comes in beside the node's voltage: the nudge itself, while it runs, and hum."""
+        now, on = self._board.excitation, ~self.unread
+        times = np.arange(timing.n_samples) / timing.sample_rate + self.delays[on, None]
+        if now.waveform is not None and self.pickup.any():
+            seen[on] += self.pickup[on, None] * now.waveform.at(now.frequency * times)
+        if self._hum:
+            phase = self.noise.uniform(0, 2 * np.pi)
+            seen[on] += self._hum * np.sin(2 * np.pi * self._hum_frequency * times + phase)
+
     def _true_volts(self, timing: Timing) -> Array:
         now = self._board.excitation
         if self._board.capacitance is not None:
             times = np.arange(timing.n_samples) / timing.sample_rate
-            return self._board.record(self._nodes, times, self._delays)
+            return self._board.record(self._nodes, times, self.delays)
         if now.waveform is None and self._board.feedback is None:
             return np.repeat(self._board.volts(np.zeros(1))[0, self._nodes][:, None], timing.n_samples, axis=1)
         waveform = now.waveform
         if waveform is None:
             raise ProtocolError(f'meter "{self.name}": a nudge that follows the state needs a waveform')
         phase = now.frequency * np.arange(timing.n_samples) / timing.sample_rate
-        if not self._delays.any():
+        if not self.delays.any():
             return self._board.volts(waveform.at(phase))[:, self._nodes].T
-        f = waveform.at(phase + now.frequency * self._delays[:, None])
+        f = waveform.at(phase + now.frequency * self.delays[:, None])
         if self._board.network.is_linear and self._board.feedback is None and now.converter is None:
             static, nudge = self._board.static_and_nudge()
             return np.asarray(static[self._nodes, None] + f * nudge[self._nodes, None])
         volts = self._board.volts(f.ravel()).reshape(*f.shape, -1)
         return np.stack([volts[channel, :, node] for channel, node in enumerate(self._nodes)])
+
+
+def _spreads(
+    settings: SourceSection | MeterSection, certified: NDArray[np.bool_] | None, n_channels: int
+) -> tuple[Array, Array]:
+    """Return the standard deviations of each channel's gain and offset, (channel,) each."""
+    listed = settings.certified or CertifiedSection(nodes=["none"])
+    good = np.zeros(n_channels, dtype=np.bool_) if certified is None else certified
+    return (
+        np.where(good, listed.gain, settings.gain_error),
+        np.where(good, listed.offset, settings.offset),
+    )

@@ -11,18 +11,24 @@ from typing import Any
 
 import numpy as np
 
-from freqprop_lab.bench import Bench, BenchKind, MeterWiring, ResistorWiring, SourceWiring, described_network
+from freqprop_lab.bench import (
+    Bench,
+    BenchKind,
+    Lead,
+    MeterWiring,
+    OnChannels,
+    ResistorWiring,
+    SourceWiring,
+    described_network,
+)
 from freqprop_lab.config import (
     BarabasiAlbertSection,
     BenchRequest,
     BenchSettings,
-    Document,
     FileError,
     build_network,
     parse_network,
 )
-from freqprop_lab.elements import Element
-from freqprop_lab.names import nearest
 from freqprop_lab.network import Network, NetworkError
 from freqprop_lab.streams import random_streams
 from freqprop_lab.tasks import COSTS, Objective, make_cost
@@ -37,14 +43,17 @@ from simulated_bench.blocks import (
     has_kernels,
     projection,
 )
-from simulated_bench.breadboard import Breadboard, Excitation, with_tolerance
+from simulated_bench.breadboard import Breadboard, Excitation, with_tolerance, with_true_resistances
 from simulated_bench.card import SimulatedMeter, SimulatedSource
+from simulated_bench.checks import certified, check_converter, check_names, refuse_what_needs_more
 from simulated_bench.circuit import Circuit, CircuitError
+from simulated_bench.faults import exchanged, of_tunable, with_drives_exchanged, with_faults
 from simulated_bench.newton import NewtonCircuit
 from simulated_bench.newton_blocks import run_steps
 from simulated_bench.resistors import SimulatedResistors
 from simulated_bench.settings import NumericBenchFile, PartsSection
 from simulated_bench.sparse import Feed, run_block
+from simulated_bench.truth import Truth
 from simulated_bench.wiring import wire
 
 
@@ -57,22 +66,41 @@ class NumericBench(Bench):
     def __init__(self, model: NumericBenchFile, network: Network, noise: np.random.Generator) -> None:
         built = model.as_built()
         hardware = np.random.default_rng(model.hardware_seed).spawn(
-            5
+            6
         )  # a new one goes at the end: the others keep theirs
-        _refuse_what_needs_more(network)
+        refuse_what_needs_more(network)
         wires = wire(network, built)
-        true = with_tolerance(network, built.parts.tolerance, hardware[0])
+        self._faults = built.faults
+        self._faultless = with_tolerance(network, built.parts.tolerance, hardware[0])
         capacitance = _true_capacitance(network, built.parts, hardware[4])
-        self.breadboard = Breadboard(true, wires.connections, wires.gauge, capacitance, built.solver)
-        self._source = SimulatedSource("source", self.breadboard, built.source, wires.clamp[0], hardware[1])
+        self._source_nodes = [network.nodes[wired.plus] for wired in wires.connections]
+        connections = with_true_resistances(wires.connections, built.parts.source_resistance_tolerance, hardware[5])
+        connections = with_drives_exchanged(connections, network.nodes, self._faults.swapped_drives)
+        true = with_faults(self._faultless, self._faults.by(0))
+        self.breadboard = Breadboard(true, connections, wires.gauge, capacitance, built.solver)
+        sure = certified(self._source_nodes, built.source)
+        self._source = SimulatedSource("source", self.breadboard, built.source, wires.clamp[0], hardware[1], sure)
         nodes = np.arange(len(network.nodes))
-        period = 1 / model.sampling.frequency
-        self._meter = SimulatedMeter("meter", self.breadboard, nodes, built.meter, period, noise, hardware[2])
+        read = exchanged(network.nodes, self._faults.swapped_reads)
+        period, sure = 1 / model.sampling.frequency, certified(network.nodes, built.meter)
+        self._meter = SimulatedMeter("meter", self.breadboard, read, built.meter, period, noise, hardware[2], sure)
+        self._meter.exact = self._meter.exact and not self._faults.swapped_reads
         names = network.tunable_names
-        self._elements = SimulatedResistors("resistors", self.breadboard, names, built.resistors, hardware[3])
+        self._elements = SimulatedResistors("resistors", self.breadboard, names, built.resistors, hardware[3], noise)
+        self._happened = -1
         if self.breadboard.capacitance is not None:
             self.nudges = self.nudges - {NudgeKind.FEEDBACK}  # instant by definition, which no such network is
-        self._wiring = SourceWiring(self._source, wires.from_inputs, wires.from_outputs, wires.rest, wires.clamp)
+        self._wiring = SourceWiring(
+            self._source,
+            wires.from_inputs,
+            wires.from_outputs,
+            wires.rest,
+            wires.clamp,
+            tuple(
+                Lead(f"source/{number}", wired.plus, wired.minus, wired.kind, wired.resistance)
+                for number, wired in enumerate(wires.connections)
+            ),
+        )
         super().__init__(
             model.name,
             network,
@@ -86,25 +114,38 @@ class NumericBench(Bench):
         self._block: tuple[Circuit, Block] | None = None
         self._starts: Array | None = None
         self._read_as: tuple[Waveform, Projection] | None = None
+        self._let_happen()
         self._source.make_safe()
 
     def measure(self, drive: Drive, n_periods: int | None = None) -> Record:
         """Drive and sample as every bench does; a nudge that follows the state is wired in for the while."""
-        self._elements.pass_time()
         self.breadboard.feedback = drive.nudge.feedback if drive.nudge is not None else None
         try:
             return super().measure(drive, n_periods)
-        except CircuitError as error:
-            raise NetworkError(f"bench {self.name}: {error}") from None
         finally:
             self.breadboard.feedback = None
+
+    def _take(self, drive: OnChannels, n_periods: int | None) -> Record:
+        self._let_happen()
+        self._elements.pass_time()
+        try:
+            return super()._take(drive, n_periods)
+        except CircuitError as error:
+            raise NetworkError(f"bench {self.name}: {error}") from None
+
+    def program(self, conductances: Array) -> Array:
+        """Set all tunable branches, S, (tunable,), as every bench does; what is due by now has happened before."""
+        self._let_happen()
+        return super().program(conductances)
 
     def respond(self, drive: Drive, n_periods: int | None = None) -> Response:
         """Return a and b of every node: in closed form where the network is linear and the meter without fault."""
         tangent = drive.nudge is not None and drive.nudge.kind is NudgeKind.TANGENT
         if not tangent and not self._has_closed_form(drive):
             return super().respond(drive, n_periods)
-        self._load(drive, 1, self.sampling.frequency * self.sampling.samples_per_period)
+        self._let_happen()
+        self._elements.pass_time()
+        self._load(self._on_channels(drive), 1, self.sampling.frequency * self.sampling.samples_per_period)
         self._source.start()
         try:
             a, b = self.breadboard.tangent() if tangent else self.breadboard.static_and_nudge()
@@ -128,11 +169,13 @@ class NumericBench(Bench):
     def can_run(self, plan: BlockPlan) -> bool:
         """Take freq-prop steps by current where the sources and the meter are exact and nothing drifts or waits.
 
-        Parts may have taps, tolerance and stuck elements. With diodes: where numba is there, the lock-in has no further
-        columns, and no record is repeated for its doubt. Large networks: elements without fault, and the squared cost
-        where they are linear.
+        Parts may have taps, tolerance and stuck elements, and fixed ones faults. With diodes: where numba is there, the
+        lock-in has no further columns, and no record is repeated for its doubt. Large networks: elements without fault,
+        and the squared cost where they are linear.
         """
         if plan.nudge is not NudgeKind.CURRENT or plan.cost not in COSTS or not self._source.exact:
+            return False
+        if not self._elements.is_plain or self.breadboard.network.is_linear != self.network.is_linear:
             return False
         if self.breadboard.is_sparse and not (
             plan.cost == "squared" and plan.accumulate and not plan.stochastic and self._elements.exact
@@ -345,12 +388,59 @@ class NumericBench(Bench):
         """Take up such a state: what follows is the same to the last bit."""
         self._meter.noise.bit_generator.state = state["noise"]
         self.breadboard.records = state["records"]
+        self._let_happen()
         self.breadboard.start, self._starts = state["start"], state.get("starts")
         if "on" in state:
             self.breadboard.drive(Excitation(state["on"], np.zeros_like(state["on"])))
         self._elements.restore(state["held"], state["true"])
         if state["held"] is not None:
-            self.conductances = state["held"]
+            self.conductances = self.read_back()
+
+    def truth(self) -> Truth:
+        """Return what is true of the bench by now, in plain values. For tests only."""
+        self._let_happen()
+        board = self.breadboard
+        n_nodes = len(self.network.nodes)
+        fixed = {
+            branch.name: own.theta[0]
+            for branch, own in zip(self.network.branches, board.network.branches, strict=True)
+            if branch.element.linear and not branch.tunable
+        }
+        stuck = self._elements.stuck
+        return Truth(
+            tuple(self._source_nodes),
+            self._source.gain.copy(),
+            self._source.offset.copy(),
+            np.array([wired.resistance for wired in board.connections]),
+            self.network.nodes,
+            self._meter.gain.copy(),
+            self._meter.offset.copy(),
+            self._meter.delays.copy(),
+            self._meter.skews.copy(),
+            self._meter.pickup.copy(),
+            self._elements.conductances_of,
+            self._elements.now(),
+            fixed,
+            np.zeros(n_nodes) if board.capacitance is None else board.capacitance.copy(),
+            tuple(name for name, is_stuck in zip(self.network.tunable_names, stuck, strict=True) if is_stuck),
+            self._faults.by(board.records),
+        )
+
+    def _let_happen(self) -> None:
+        """Let everything be as it is after so many records: leads that were pulled, branches that broke or stuck."""
+        records = self.breadboard.records
+        due = sum(records >= event.after for event in self._faults.events)
+        if due == self._happened:
+            return
+        first, self._happened = self._happened < 0, due
+        now = self._faults.by(records)
+        if not first:
+            self.breadboard.rewire(with_faults(self._faultless, now))
+        if not first or now != type(now)():
+            happens, stuck = bool(self._faults.events), self._faults.stuck_by(records)
+            self._elements.suffer(of_tunable(self._faultless, now), stuck, happens=happens)
+            self._meter.unread = np.array([node in now.unread for node in self.network.nodes])
+            self._meter.exact = self._meter.exact and not self._meter.unread.any()
 
     def _may_overload(self, largest: Array) -> bool:
         """Say whether voltages of this size, V, may reach the end of the meter's range: samples must tell then."""
@@ -362,11 +452,12 @@ class NumericBench(Bench):
 
     def _is_exact(self) -> bool:
         return (
-            self.synchronised
+            self.correction is None
+            and self.synchronised
             and self._source.affine
             and self._meter.exact
             and self._meter.punctual
-            and not self._elements.drifts
+            and not (self._elements.drifts or self._source.drifts)
         )
 
 
@@ -385,9 +476,9 @@ class NumericKind(BenchKind):
             model = model.model_copy(update={"meter": model.meter.model_copy(update={"synchronised": False})})
         drawn = model.network.kind not in ("csv", "spice")
         network = _drawn_network(settings, model, request) if drawn else described_network(settings, model, request)
-        _check_names(model, network, where)
-        _check_converter(model.as_built(), where)
+        check_converter(model.as_built(), where)
         try:
+            check_names(model, network, where)
             return NumericBench(model, network, random_streams(request.seed)["noise"])
         except (NetworkError, CircuitError) as error:
             raise FileError(where.path, f'section "network": {error}', where.line(("network",))) from None
@@ -396,7 +487,9 @@ class NumericKind(BenchKind):
         """Say what departs from the ideal."""
         model = settings.model
         built = model.as_built() if isinstance(model, NumericBenchFile) else model
-        departures = built.model_dump(include={"source", "meter", "resistors", "parts"}, exclude_defaults=True)
+        departures = built.model_dump(
+            include={"source", "meter", "resistors", "parts", "faults"}, exclude_defaults=True
+        )
         listed = [f"{part}.{name} = {value}" for part, fields in departures.items() for name, value in fields.items()]
         return {"backend": "numeric: arithmetic in this process", "departs from the ideal": "; ".join(listed) or "no"}
 
@@ -419,36 +512,6 @@ def _drawn_network(settings: BenchSettings, model: NumericBenchFile, request: Be
         return build_network(section, settings.folder, siemens, request.ports, streams["graph"], streams["ports"])
     except NetworkError as error:
         raise FileError(where.path, f'section "network": {error}', where.line(("network",))) from None
-
-
-def _check_names(model: NumericBenchFile, network: Network, document: Document) -> None:
-    stuck = model.resistors.stuck
-    for name in stuck if isinstance(stuck, list) else ():
-        if name not in network.tunable_names:
-            message = f'resistors.stuck: no tunable branch "{name}".{nearest(name, network.tunable_names)}'
-            raise FileError(document.path, message, document.line(("resistors", "stuck")))
-    for name in model.parts.capacitances:
-        if name not in network.index:
-            message = f'parts.capacitances: no node "{name}".{nearest(name, network.nodes)}'
-            raise FileError(document.path, message, document.line(("parts", "capacitances", name)))
-
-
-def _check_converter(built: NumericBenchFile, document: Document) -> None:
-    """Refuse what is not worked out: how charges follow the staircase that a converter makes of a nudge."""
-    if built.source.bits is not None and (built.parts.capacitance or any(built.parts.capacitances.values())):
-        message = "source.bits and parts.capacitance don't go together on a numeric bench; take one of them out"
-        raise FileError(document.path, message, document.line(("source", "bits")))
-
-
-def _refuse_what_needs_more(network: Network) -> None:
-    """Raise NetworkError for branches that this bench would leave out: they are for the analyses of a circuit."""
-    for branch in network.branches:
-        if not isinstance(branch.element, Element):
-            raise NetworkError(
-                f'branch "{branch.name}": the numeric bench has no {branch.element.kind} as a branch. Give capacitance '
-                "by parts.capacitance or parts.capacitances; transistors are for simulated_bench.analyses",
-                branch.name,
-            )
 
 
 def _true_capacitance(network: Network, parts: PartsSection, rng: np.random.Generator) -> Array:

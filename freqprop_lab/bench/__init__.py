@@ -1,10 +1,20 @@
 """Benches: instruments wired to a network. Measure a drive, program conductances, make safe."""
 
-from freqprop_lab.bench._bench import Bench, MeterWiring, ResistorWiring, SourceWiring, WiringRow
+from freqprop_lab.bench._bench import Bench, OnChannels
 from freqprop_lab.bench._described import described_network
-from freqprop_lab.bench._kinds import BenchKind, ChannelUse, Found, InstrumentKind, Roles, describe_bench, open_bench
+from freqprop_lab.bench._kinds import (
+    BenchKind,
+    ChannelUse,
+    Corrector,
+    Found,
+    InstrumentKind,
+    Roles,
+    describe_bench,
+    open_bench,
+)
 from freqprop_lab.bench._legs import Leg, input_legs, nudge_legs
 from freqprop_lab.bench._ratings import Margin, margins, rated_conductance
+from freqprop_lab.bench._watch import BenchChangedError, BenchWatch
 from freqprop_lab.bench._wired import (
     WIRED_BENCH,
     WiredBench,
@@ -14,17 +24,23 @@ from freqprop_lab.bench._wired import (
     make_file_safe,
     wired_network,
 )
+from freqprop_lab.bench._wiring import Lead, MeterWiring, ResistorWiring, SourceWiring, WiringRow, leads
 
 __all__ = [
     "WIRED_BENCH",
     "Bench",
+    "BenchChangedError",
     "BenchKind",
+    "BenchWatch",
     "ChannelUse",
+    "Corrector",
     "Found",
     "InstrumentKind",
+    "Lead",
     "Leg",
     "Margin",
     "MeterWiring",
+    "OnChannels",
     "ResistorWiring",
     "Roles",
     "SourceWiring",
@@ -36,6 +52,7 @@ __all__ = [
     "describe_bench",
     "described_network",
     "input_legs",
+    "leads",
     "make_file_safe",
     "margins",
     "nudge_legs",

@@ -9,73 +9,51 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from freqprop_lab.bench._wiring import Indices, Lead, MeterWiring, ResistorWiring, SourceWiring, WiringRow
 from freqprop_lab.config import BenchRequest, BenchSettings, SamplingSection
 from freqprop_lab.instruments import (
     Instrument,
     LimitError,
     Meter,
     OverloadError,
-    Source,
-    TunableResistor,
 )
 from freqprop_lab.lockin import average, demodulate, refuse_unidentifiable
 from freqprop_lab.names import shown
 from freqprop_lab.network import Network
-from freqprop_lab.values import Array, BlockPlan, BlockResult, Drive, Flag, Nudge, NudgeKind, Record, Response, Scales
+from freqprop_lab.values import (
+    Array,
+    BlockPlan,
+    BlockResult,
+    ChannelDrive,
+    Correction,
+    Drive,
+    Flag,
+    Nudge,
+    NudgeKind,
+    Record,
+    Response,
+    Scales,
+)
 from freqprop_lab.waveform import Waveform
 
-Indices = NDArray[np.intp]
+if TYPE_CHECKING:
+    from freqprop_lab.bench._watch import BenchWatch
 
 
 @dataclass(frozen=True)
-class SourceWiring:
-    """How one source's channels (rows) reach the ports (columns).
+class OnChannels:
+    """A drive as the sources get it: levels and amplitudes, V or A, (channel,), for each source; and the waveform."""
 
-    from_inputs: (channel, input), channel value per unit of input level. from_outputs: (channel, output), channel
-    amplitude per ampere of nudge. rest: (channel,), value with all levels at zero; NaN is a released channel.
-    clamp: channels that hold output nodes when the nudge is clamped, the nodes they hold, and (channel of clamp,
-    output) amplitudes per volt.
-    """
-
-    source: Source
-    from_inputs: Array
-    from_outputs: Array
-    rest: Array
-    clamp: tuple[Indices, Indices, Array] | None = None
-
-
-@dataclass(frozen=True)
-class MeterWiring:
-    """Which node each channel of a meter reads, (channel,); a node is read by one channel at most."""
-
-    meter: Meter
-    nodes: Indices
-
-
-@dataclass(frozen=True)
-class ResistorWiring:
-    """Which tunable branch each element of a resistor instrument is, (element,), by its number among the tunable."""
-
-    resistor: TunableResistor
-    branches: Indices
-
-
-@dataclass(frozen=True)
-class WiringRow:
-    """One channel as a person would read it off the bench: where it goes, what it does, how far it may go."""
-
-    instrument: str
-    channel: int
-    node: str
-    does: str
-    limits: str
+    levels: tuple[Array, ...]
+    amplitudes: tuple[Array, ...]
+    waveform: Waveform | None
 
 
 class Bench:
@@ -87,6 +65,8 @@ class Bench:
     nudges: frozenset[NudgeKind] = frozenset({NudgeKind.CURRENT})
     repeatable = False  # the same state and drive give the same numbers again: a numeric bench
     delays: Array | None = None  # s, (node,): of an unsynchronised meter, once they were learned
+    correction: Correction | None = None  # what calibration knows; levels, volts and conductances are true by it
+    watch: BenchWatch | None = None  # probes it between epochs
     settings: BenchSettings | None = None  # the file that it was opened from, and what was asked of it
     request: BenchRequest = BenchRequest()
 
@@ -122,6 +102,43 @@ class Bench:
     def meters(self) -> tuple[Meter, ...]:
         """Every meter of the bench."""
         return tuple(wiring.meter for wiring in self._meters)
+
+    @property
+    def leads(self) -> tuple[Lead, ...]:
+        """Where every source channel is wired, source by source; empty on a bench that was made without them."""
+        return tuple(lead for wiring in self._sources for lead in wiring.leads)
+
+    @property
+    def resting(self) -> Array:
+        """What every source channel puts out with all inputs at zero, V or A, (lead,); NaN is released."""
+        return np.concatenate([wiring.rest for wiring in self._sources])
+
+    @property
+    def source_limits(self) -> tuple[Array, Array]:
+        """The lowest and highest value that every source channel may put out, V or A, (lead,) each."""
+        limits = [wiring.source.limits for wiring in self._sources]
+        return np.concatenate([one.lowest for one in limits]), np.concatenate([one.highest for one in limits])
+
+    @property
+    def meter_limits(self) -> tuple[Array, Array]:
+        """The lowest and highest voltage that the meter reads at every node, V, (node,) each; NaN where none does."""
+        lowest, highest = (np.full(len(self.network.nodes), np.nan) for _ in range(2))
+        for wiring in self._meters:
+            lowest[wiring.nodes], highest[wiring.nodes] = wiring.meter.limits.lowest, wiring.meter.limits.highest
+        return lowest, highest
+
+    @property
+    def meter_channels(self) -> dict[str, str]:
+        """The name of the channel that reads each node, by the node's name."""
+        pairs = ((node, name) for wiring in self._meters for node, name in zip(wiring.nodes, wiring.names, strict=True))
+        return {self.network.nodes[node]: name for node, name in pairs}
+
+    @property
+    def element_channels(self) -> dict[str, str]:
+        """The name of the element of an instrument that sets each tunable branch, by the branch's name."""
+        names = self.network.tunable_names
+        pairs = ((i, name) for wiring in self._resistors for i, name in zip(wiring.branches, wiring.names, strict=True))
+        return {names[branch]: name for branch, name in pairs}
 
     @property
     def level_scale(self) -> float:
@@ -238,8 +255,10 @@ class Bench:
     def check_levels(self, levels: Array) -> None:
         """Refuse a data set, (example, input), V or A, with a level beyond what a source may give: LimitError."""
         self._refuse_gaps(levels)
-        for wiring in self._sources:
+        for first, wiring in self._numbered_sources():
             values = levels @ wiring.from_inputs.T + np.nan_to_num(wiring.rest)
+            if self.correction is not None:
+                values = self.correction.asked(values, first=first)
             for extreme in (values.min(axis=0), values.max(axis=0)):
                 wiring.source.limits.check(wiring.source.name, extreme, np.zeros_like(extreme), None)
 
@@ -260,36 +279,85 @@ class Bench:
         for wiring in self._resistors:
             lowest[wiring.branches] = np.maximum(lowest[wiring.branches], wiring.resistor.limits.lowest)
             highest[wiring.branches] = np.minimum(highest[wiring.branches], wiring.resistor.limits.highest)
+        if self.correction is not None:
+            lowest, highest = (self.correction.true_conductances(bound) for bound in (lowest, highest))
         return lowest, highest
 
     def program(self, conductances: Array) -> Array:
-        """Set all tunable branches (S, (tunable,)); return what was really set, as far as the parts can tell."""
-        realised = np.array(conductances, dtype=np.float64)
+        """Set all tunable branches (S, (tunable,)); return what was really set, as far as anyone can tell."""
+        wished = np.array(conductances, dtype=np.float64)
+        nominal = wished.copy()
+        if self.correction is not None and self.correction.conductances is not None:
+            nominal = self._nearest_nominal(self.correction, wished)
         for wiring in self._resistors:
-            realised[wiring.branches] = wiring.resistor.program(realised[wiring.branches])
-        self.conductances = realised
-        return realised.copy()
+            nominal[wiring.branches] = wiring.resistor.program(nominal[wiring.branches])
+        self.conductances = self._true_conductances(nominal)
+        return self.conductances.copy()
 
     def read_back(self) -> Array:
         """Return what the parts hold, S, (tunable,)."""
+        if not self._resistors:
+            return self.conductances.copy()
         held = self.conductances.copy()
+        if self.correction is not None:
+            held = self.correction.nominal_conductances(held)
         for wiring in self._resistors:
             held[wiring.branches] = wiring.resistor.read()
-        return held
+        return self._true_conductances(held)
 
     def neighbours(self, conductances: Array) -> tuple[Array, Array]:
         """Return the values that the parts have next below and above, S, (tunable,) each."""
-        below, above = conductances.copy(), conductances.copy()
+        if self.correction is None:
+            return self._nominal_neighbours(conductances)
+        below, above = self._nominal_neighbours(self.correction.nominal_conductances(conductances))
+        return self._true_conductances(below), self._true_conductances(above)
+
+    def _nominal_neighbours(self, nominal: Array) -> tuple[Array, Array]:
+        below, above = nominal.copy(), nominal.copy()
         for wiring in self._resistors:
-            pair = wiring.resistor.neighbours(conductances[wiring.branches])
+            pair = wiring.resistor.neighbours(nominal[wiring.branches])
             below[wiring.branches], above[wiring.branches] = pair
         return below, above
+
+    def _nearest_nominal(self, correction: Correction, wished: Array) -> Array:
+        """Return what to ask of the parts: of a wish's two neighbours the one that is truly nearer to it."""
+        nominal = correction.nominal_conductances(wished)
+        below, above = self._nominal_neighbours(nominal)
+        low, high = correction.true_conductances(below), correction.true_conductances(above)
+        nearer = np.where(wished - low <= high - wished, below, above)
+        return np.where(below < above, nearer, nominal)
+
+    def _true_conductances(self, nominal: Array) -> Array:
+        return nominal if self.correction is None else self.correction.true_conductances(nominal)
 
     def measure(self, drive: Drive, n_periods: int | None = None) -> Record:
         """Drive the network and return the samples of every node, (node, sample), after the settling time.
 
         Nodes that no channel reads are NaN. n_periods: those of the bench file if None. Raises InstrumentError.
         """
+        return self._take(self._on_channels(drive), n_periods)
+
+    def measure_channels(self, drive: ChannelDrive, n_periods: int | None = None) -> Record:
+        """Drive the source channels themselves, whatever ports there are, and return the samples as `measure` does.
+
+        Raises ValueError for another number of channels than the bench has, InstrumentError as `measure` does.
+        """
+        ends = np.cumsum([0, *(len(wiring.rest) for wiring in self._sources)])
+        amplitudes = np.zeros(ends[-1]) if drive.amplitudes is None else drive.amplitudes
+        if len(drive.levels) != ends[-1] or len(amplitudes) != ends[-1]:
+            raise ValueError(
+                f"bench {self.name} has {ends[-1]} source channels; {len(drive.levels)} levels and {len(amplitudes)} "
+                "amplitudes were given"
+            )
+        parts = [slice(*pair) for pair in pairwise(ends.tolist())]
+        levels = tuple(np.asarray(drive.levels[part], dtype=np.float64) for part in parts)
+        nudged = tuple(np.asarray(amplitudes[part], dtype=np.float64) for part in parts)
+        for wiring, each in zip(self._sources, nudged, strict=True):
+            if drive.waveform is not None:
+                self._refuse_strong_nudge(wiring, each * (wiring.from_outputs != 0).any(axis=1), drive.waveform)
+        return self._take(OnChannels(levels, nudged, drive.waveform), n_periods)
+
+    def _take(self, drive: OnChannels, n_periods: int | None) -> Record:
         sampling = self.sampling
         periods = n_periods or sampling.periods
         lead = self._settling_periods()
@@ -314,7 +382,12 @@ class Bench:
         if drive.nudge is None:
             read = self.read_nodes
             return _spread([(read, average(record.volts[read]))], len(self.network.nodes))
-        return self._demodulated(record, drive.nudge.waveform, self.delays)
+        return self._without_pickup(self._demodulated(record, drive.nudge.waveform, self.delays))
+
+    def _without_pickup(self, response: Response) -> Response:
+        if self.correction is None or self.correction.pickup is None:
+            return response
+        return replace(response, b=response.b - self.correction.pickup)
 
     def learn_delays(self, drives: Sequence[Drive]) -> Array:
         """Learn the fixed delay of each node's channel from strongly nudged drives; `respond` takes it as known then.
@@ -446,7 +519,7 @@ class Bench:
                 "Nothing was sent. Look for gaps in the data set, or for a feature that never varies"
             )
 
-    def _prepare(self, drive: Drive, n_periods: int, n_samples: int) -> None:
+    def _prepare(self, drive: OnChannels, n_periods: int, n_samples: int) -> None:
         """Load the sources and arm the meters, at rates that all of them really have.
 
         A meter with a clock of its own says first what it can do; the nudge's frequency then follows, so that a record
@@ -472,14 +545,14 @@ class Bench:
                     "sampling.periods or sampling.samples_per_period"
                 )
 
-    def _load(self, drive: Drive, n_periods: int, sample_rate: float) -> dict[str, float]:
-        """Load every source; return the sample rate that each clock really has, Hz."""
+    def _on_channels(self, drive: Drive) -> OnChannels:
+        """Turn levels and nudge of the ports into those of the channels. Raises LimitError for what can't be done."""
         nudge = drive.nudge
         if nudge is not None and nudge.kind not in self.nudges:
             able = ", ".join(sorted(kind.value for kind in self.nudges))
             raise LimitError(f"bench {self.name} can't nudge by {nudge.kind.value}; it can by {able}")
         self._refuse_gaps(drive.levels)
-        frequency, rates = sample_rate / self.sampling.samples_per_period, {}
+        all_levels, all_amplitudes = [], []
         for wiring in self._sources:
             levels = wiring.from_inputs @ drive.levels + wiring.rest
             amplitudes = np.zeros_like(levels)
@@ -488,10 +561,27 @@ class Bench:
             elif nudge is not None and nudge.kind is not NudgeKind.FEEDBACK:
                 amplitudes = wiring.from_outputs @ nudge.amplitudes
                 self._refuse_strong_nudge(wiring, amplitudes, nudge.waveform)
-            waveform = None if nudge is None else nudge.waveform
-            timing = wiring.source.load(levels, amplitudes, waveform, frequency, n_periods, sample_rate)
+            all_levels.append(levels)
+            all_amplitudes.append(amplitudes)
+        return OnChannels(tuple(all_levels), tuple(all_amplitudes), None if nudge is None else nudge.waveform)
+
+    def _load(self, drive: OnChannels, n_periods: int, sample_rate: float) -> dict[str, float]:
+        """Load every source; return the sample rate that each clock really has, Hz."""
+        frequency, rates = sample_rate / self.sampling.samples_per_period, {}
+        wirings = zip(self._numbered_sources(), drive.levels, drive.amplitudes, strict=True)
+        for (first, wiring), wanted, nudged in wirings:
+            levels, amplitudes = wanted, nudged
+            if self.correction is not None:
+                levels = self.correction.asked(wanted, first=first)
+                amplitudes = self.correction.scaled(nudged, first=first)
+            timing = wiring.source.load(levels, amplitudes, drive.waveform, frequency, n_periods, sample_rate)
             rates[wiring.source.clock] = timing.sample_rate
         return rates
+
+    def _numbered_sources(self) -> list[tuple[int, SourceWiring]]:
+        """Return every source's wiring with the number of its first channel among all."""
+        firsts = np.cumsum([0, *(len(wiring.rest) for wiring in self._sources)])
+        return list(zip(firsts.tolist(), self._sources, strict=False))
 
     def _refuse_strong_nudge(self, wiring: SourceWiring, amplitudes: Array, waveform: Waveform) -> None:
         """Refuse a nudge that the ratings of the bench file don't allow, before anything is sent."""
@@ -519,6 +609,9 @@ class Bench:
             missing[wiring.nodes] = record.missing
             for channel, node in enumerate(wiring.nodes):
                 names[node] = f'meter "{wiring.meter.name}", channel {channel} (node {self.network.nodes[node]})'
+        if self.correction is not None:
+            volts = self.correction.volts(volts)
+            skews = skews if self.correction.skews is None else skews + self.correction.skews
         return Record(volts, records[0].sample_rate, skews, clipped, missing, tuple(names))
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from freqprop_lab.bench._bench import Bench
-from freqprop_lab.config import BenchRequest, BenchSettings, FileError, Section
+from freqprop_lab.config import BenchRequest, BenchSettings, FileError, Section, load_calibration
 from freqprop_lab.instruments import Meter, Source, TunableResistor
+from freqprop_lab.values import Correction
 
 
 class BenchKind(ABC):
@@ -89,14 +90,35 @@ class InstrumentKind(ABC):
         return []
 
 
-def open_bench(settings: BenchSettings, request: BenchRequest | None = None) -> Bench:
-    """Open the bench of a checked file."""
+class Corrector(ABC):
+    """What a package registers under the entry point `freqprop_lab.corrections`, named `records`."""
+
+    @abstractmethod
+    def correction(self, bench: Bench) -> Correction:
+        """Return what the records say that `bench.settings.model.calibration` asks for, held against the open bench.
+
+        Raises FileError for a record that is broken, or of other instruments.
+        """
+
+
+def open_bench(settings: BenchSettings, request: BenchRequest | None = None, *, corrected: bool = True) -> Bench:
+    """Open the bench of a checked file, and let its calibration correct it; corrected=False: as it is by itself."""
     kind = settings.kind
     if not isinstance(kind, BenchKind):
         raise FileError(settings.document.path, f'field "bench": {settings.model.bench} is no kind of bench', 1)
     request = request or BenchRequest()
     bench = kind.open(settings, request)
     bench.settings, bench.request = settings, request
+    section = settings.model.calibration
+    if corrected and section is not None and section.folder is not None:
+        try:
+            corrector: Corrector = load_calibration(settings, "records")
+            bench.correction = corrector.correction(bench)
+        except BaseException:
+            bench.close()
+            raise
+    if corrected and section is not None and section.self_check is not None:
+        bench.watch = load_calibration(settings, "self-check")(section.self_check)
     return bench
 
 

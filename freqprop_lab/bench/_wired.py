@@ -10,10 +10,11 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from freqprop_lab.bench._bench import Bench, MeterWiring, ResistorWiring, SourceWiring
+from freqprop_lab.bench._bench import Bench
 from freqprop_lab.bench._described import described_network
 from freqprop_lab.bench._kinds import BenchKind, ChannelUse, InstrumentKind, Roles
 from freqprop_lab.bench._legs import Leg, input_legs, nudge_legs
+from freqprop_lab.bench._wiring import MeterWiring, ResistorWiring, SourceWiring, leads
 from freqprop_lab.config import (
     BenchFile,
     BenchRequest,
@@ -199,12 +200,18 @@ def _assemble(model: WiredBenchFile, network: Network, roles: dict[str, Roles]) 
         if role.source is not None
     ]
     meters = [
-        MeterWiring(role.meter, _numbers(model.wiring.reads, name, list(network.nodes)))
+        MeterWiring(
+            role.meter, _numbers(model.wiring.reads, name, list(network.nodes)), _places(model.wiring.reads, name)
+        )
         for name, role in roles.items()
         if role.meter is not None
     ]
     resistors = [
-        ResistorWiring(role.resistors, _numbers(model.wiring.tunes, name, list(network.tunable_names)))
+        ResistorWiring(
+            role.resistors,
+            _numbers(model.wiring.tunes, name, list(network.tunable_names)),
+            _places(model.wiring.tunes, name),
+        )
         for name, role in roles.items()
         if role.resistors is not None
     ]
@@ -246,13 +253,19 @@ def _source_wiring(
             channel = nodes.index(leg.node)
             (from_inputs if what == "input" else from_outputs)[channel, leg.port] = leg.gain
             rest[channel] = leg.rest
-    return SourceWiring(source, from_inputs, from_outputs, rest)
+    drives = list(zip(_places(model.wiring.drives, name), nodes, strict=True))
+    return SourceWiring(source, from_inputs, from_outputs, rest, leads=leads(network, model, drives))
 
 
 def _numbers(places: dict[str, str], instrument: str, names: list[str]) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
     """Return the numbers of the nodes (or branches) that an instrument's channels go to, in the order of the file."""
     wired = [name for name, place in places.items() if place.split("/", 1)[0] == instrument]
     return np.array([names.index(name) for name in wired], dtype=np.intp)
+
+
+def _places(places: dict[str, str], instrument: str) -> tuple[str, ...]:
+    """Return the channels of an instrument, in the order of the file: `daq/ao0`."""
+    return tuple(place for place in places.values() if place.split("/", 1)[0] == instrument)
 
 
 def _check_wiring(model: WiredBenchFile, network: Network, document: Document) -> None:

@@ -7,7 +7,7 @@ from importlib import import_module
 
 import click
 
-from freqprop_lab.cli._plugged import plugged_command, plugged_commands
+from freqprop_lab.cli._plugged import plugged_command, plugged_commands, plugged_line, refuse_unknown
 
 _USED_WRONGLY, _FAILED, _INTERRUPTED = 2, 1, 130
 
@@ -30,7 +30,7 @@ _COMMANDS = {
 
 class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return [*_COMMANDS, *plugged_commands("")]
+        return [*_COMMANDS, *(name for name in plugged_commands("") if name not in _COMMANDS)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in _COMMANDS:
@@ -43,19 +43,13 @@ class _Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        known = self.list_commands(ctx)
-        if args and not args[0].startswith("-") and args[0] not in known:
-            from freqprop_lab.names import nearest  # noqa: PLC0415
-
-            raise click.UsageError(
-                f'no command "{args[0]}".{nearest(args[0], known)} There are: {", ".join(known)}', ctx
-            )
+        refuse_unknown(ctx, args, self.list_commands(ctx))
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        ours = {name: line for name, (_, _, line) in _COMMANDS.items()}
         with formatter.section("Commands"):
-            listed = [(name, line) for name, (_, _, line) in _COMMANDS.items()]
-            formatter.write_dl([*listed, *((name, "(from another package)") for name in plugged_commands(""))])
+            formatter.write_dl([(name, ours.get(name) or plugged_line(name)) for name in self.list_commands(ctx)])
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -93,6 +93,7 @@ def train(
         if not options["quiet"]:
             tell_of_netlist(settings, opened)
             _tell_what_is_left_out(opened.unread_branches())
+            _tell_of_calibration(opened)
             _tell_of_slowness(settings, opened)
             _tell_of_size(settings, opened)
         with progress_line(quiet=options["quiet"]) as tell:
@@ -105,17 +106,19 @@ def train(
 
 @click.command()
 @run_argument
+@click.option("--calibration", type=click.Path(path_type=Path), help="Go by these newer records from here on.")
 @_json
 @_quiet
-def resume(run: Path, *, as_json: bool, quiet: bool) -> None:
+def resume(run: Path, calibration: Path | None, *, as_json: bool, quiet: bool) -> None:
     """Go on with RUN (a folder, or `last`) where it was stopped or killed; it ends as if it had not been.
 
-    A finished run is left as it is, and its result printed.
+    A finished run is left as it is, and its result printed. After a bench has changed and was calibrated anew, name
+    the folder of its records.
     """
     from freqprop_lab import session  # noqa: PLC0415
 
     with progress_line(quiet=quiet) as tell:
-        result = session.resume(run, tell=tell)
+        result = session.resume(run, calibration=calibration, tell=tell)
     _show(result, as_json=as_json, words="resumed")
 
 
@@ -145,6 +148,11 @@ def _tell_what_is_left_out(unread: list[str]) -> None:
         from freqprop_lab.names import shown  # noqa: PLC0415
 
         click.echo(f"note: no meter reads both ends of {shown(unread)}; they keep their conductances", err=True)
+
+
+def _tell_of_calibration(bench: Bench) -> None:
+    for note in () if bench.correction is None else bench.correction.notes:
+        click.echo(f"note: {note}", err=True)
 
 
 def _tell_of_slowness(settings: ExperimentSettings, bench: Bench) -> None:

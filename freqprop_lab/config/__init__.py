@@ -8,8 +8,15 @@ from freqprop_lab.config._bench_file import (
     SamplingSection,
     check_bench,
     instrument_kinds,
+    load_calibration,
     load_instrument_kind,
     read_bench_file,
+)
+from freqprop_lab.config._calibration_section import (
+    AssumedSection,
+    CalibrationSection,
+    ReferenceSection,
+    SelfCheckSection,
 )
 from freqprop_lab.config._experiment_file import (
     CsvTask,
@@ -50,10 +57,12 @@ from freqprop_lab.config._units import (
 
 __all__ = [
     "Amperes",
+    "AssumedSection",
     "BarabasiAlbertSection",
     "BenchFile",
     "BenchRequest",
     "BenchSettings",
+    "CalibrationSection",
     "CsvTask",
     "Document",
     "EncodingSection",
@@ -68,9 +77,11 @@ __all__ = [
     "Number",
     "Ohms",
     "RatingsSection",
+    "ReferenceSection",
     "SamplingSection",
     "Seconds",
     "Section",
+    "SelfCheckSection",
     "Siemens",
     "SpiceSection",
     "TargetsSection",
@@ -79,6 +90,7 @@ __all__ = [
     "build_network",
     "check_bench",
     "instrument_kinds",
+    "load_calibration",
     "load_instrument_kind",
     "parse_experiment",
     "parse_network",

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import Field, model_validator
 
 from freqprop_lab.config import _plugins
+from freqprop_lab.config._calibration_section import CalibrationSection
 from freqprop_lab.config._network_section import BarabasiAlbertSection, NetworkSection
 from freqprop_lab.config._schema import Section, fault, validate
 from freqprop_lab.config._text import Document, FileError, read_yaml
@@ -127,6 +128,7 @@ class BenchFile(Section):
     sampling: SamplingSection = SamplingSection()
     lockin: LockinSection = LockinSection()
     ratings: RatingsSection = RatingsSection()
+    calibration: CalibrationSection | None = None
 
     @model_validator(mode="after")
     def _floating_has_no_common_mode(self) -> BenchFile:
@@ -183,6 +185,15 @@ def load_instrument_kind(name: str, section: Document) -> Any:
         return _plugins.load(_plugins.INSTRUMENTS, name)
     except _plugins.PluginError as error:
         raise FileError(section.path, f'field "driver": {error}', section.line(("driver",))) from None
+
+
+def load_calibration(settings: BenchSettings, what: str) -> Any:
+    """Load what reads calibration records (`records`), or watches a bench (`self-check`). Raises FileError for none."""
+    try:
+        return _plugins.load(_plugins.CORRECTIONS, what)
+    except _plugins.PluginError as error:
+        document = settings.document
+        raise FileError(document.path, f'section "calibration": {error}', document.line(("calibration",))) from None
 
 
 def read_bench_file(path: Path) -> BenchSettings:

@@ -9,6 +9,7 @@ from freqprop_lab.names import cut, nearest, shown
 
 BENCHES = "freqprop_lab.benches"
 INSTRUMENTS = "freqprop_lab.instruments"
+CORRECTIONS = "freqprop_lab.corrections"
 
 
 class PluginError(Exception):

@@ -1,0 +1,96 @@
+"""Which constant levels tell most: one channel at a time, up and down, and all together. Within limits and ratings."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from calibration.direct_model import DirectModel, Sources
+from calibration.errors import ProcedureError
+from calibration.subject import Subject
+from freqprop_lab.values import Array, ChannelDrive
+
+_ROOM = 0.9  # of a limit: gains and offsets are not known yet
+
+
+def rest(subject: Subject) -> Array:
+    """Return what every lead has at rest: voltages at the common mode, currents at zero, V or A, (lead,)."""
+    return subject.resting.copy()
+
+
+def sizes(subject: Subject, volts: float, conductances: Array | None = None) -> Array:
+    """Return how far each live lead may leave its rest, V or A, (lead,): `volts`, less where a limit is nearer.
+
+    A current moves its own node by about as many volts at the conductances given, S, (branch,).
+    """
+    room = np.minimum(subject.source_high - rest(subject), rest(subject) - subject.source_low) * _ROOM
+    wished = np.array([volts if lead.kind == "voltage" else np.nan for lead in subject.leads])
+    if np.isnan(wished[subject.live]).any():
+        wished = np.where(np.isnan(wished), _amperes(subject, volts, conductances), wished)
+    share = min(1.0, _within_ratings(subject, volts) / volts)
+    found = np.where(subject.live, np.minimum(wished * share, room), np.nan)
+    if not (found[subject.live] > 0).all():
+        stuck = [lead.name for lead, size in zip(subject.leads, found, strict=True) if not size > 0]
+        raise ProcedureError(
+            f"{stuck[0] if stuck else 'a channel'} has no room about its rest within limits and rails; move common_mode"
+        )
+    return np.asarray(found)
+
+
+def one_at_a_time(subject: Subject, size: Array) -> list[ChannelDrive]:
+    """Return the drives: rest, all voltages up and down together, and each live lead up and down by itself."""
+    level, drives = rest(subject), []
+    volts = np.array([lead.kind == "voltage" for lead in subject.leads]) & subject.live
+    together = np.where(volts, np.nanmin(np.where(volts, size, np.nan)) if volts.any() else 0.0, 0.0)
+    drives.append(ChannelDrive(level))
+    if volts.any():
+        drives += [ChannelDrive(level + together), ChannelDrive(level - together)]
+    for number in np.flatnonzero(subject.live):
+        for sign in (1.0, -1.0):
+            moved = level.copy()
+            moved[number] += sign * size[number]
+            drives.append(ChannelDrive(moved))
+    return drives
+
+
+def all_alike(subject: Subject, size: Array, n_levels: int = 5) -> list[ChannelDrive]:
+    """Return drives with every voltage at one level, n_levels of them: no current flows, whatever the conductances."""
+    volts = np.array([lead.kind == "voltage" for lead in subject.leads]) & subject.live
+    reach = float(np.nanmin(np.where(volts, size, np.nan))) if volts.any() else 0.0
+    level = rest(subject)
+    shifts = np.linspace(-reach, reach, n_levels) if reach else np.zeros(1)
+    return [ChannelDrive(np.where(volts, level + shift, level)) for shift in shifts]
+
+
+def _amperes(subject: Subject, volts: float, conductances: Array | None) -> Array:
+    model = DirectModel(subject.network, subject.leads)
+    siemens = subject_conductances(subject) if conductances is None else conductances
+    still = np.zeros((1, len(subject.leads)))
+    Z = model.solve(siemens, Sources.ideal(subject.leads), still).impedance
+    ends = [(lead.plus, lead.minus) for lead in subject.leads]
+    padded = np.pad(Z, ((0, 1), (0, 1)))
+    ohms = np.array([padded[p, p] + padded[m, m] - 2 * padded[p, m] for p, m in ends])
+    return np.asarray(volts / np.maximum(ohms, 1e-12))
+
+
+def subject_conductances(subject: Subject, tunable: Array | None = None) -> Array:
+    """Return what every branch is believed to have, S, (branch,): the listed values, the tunable ones as programmed."""
+    found = np.array([branch.theta[0] for branch in subject.network.branches], dtype=np.float64)
+    found[subject.network.tunable] = subject.conductances if tunable is None else tunable
+    return found
+
+
+def _within_ratings(subject: Subject, volts: float) -> float:
+    """Return how far any voltage may leave the common mode: rails, and half the voltage that an element bears."""
+    allowed = volts
+    ratings = subject.ratings
+    if ratings.rails is not None:
+        low, high = ratings.rails
+        allowed = min(allowed, (high - subject.common_mode) * _ROOM, (subject.common_mode - low) * _ROOM)
+    if ratings.voltage is not None:
+        allowed = min(allowed, ratings.voltage / 2)
+    highest = float(subject.conductances.max(initial=0.0))
+    if ratings.current is not None and highest > 0:
+        allowed = min(allowed, ratings.current / highest / 2)
+    if ratings.power is not None and highest > 0:
+        allowed = min(allowed, float(np.sqrt(ratings.power / highest)) / 2)
+    return allowed

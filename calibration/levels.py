@@ -1,0 +1,283 @@
+"""Gains, offsets and conductances at once, from readings of constant levels in one or more states of the network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from calibration.direct_model import DirectModel, Sources
+from calibration.errors import ModelError
+from calibration.estimate import Belief, Estimate, Linearised, estimate
+from calibration.records import Quantity, Verdict
+from calibration.subject import Subject
+from freqprop_lab.names import shown
+from freqprop_lab.values import Array
+
+SOURCE_GAIN, SOURCE_OFFSET, SOURCE_OFFSET_CURRENT = "source gain", "source offset", "source offset current"
+METER_GAIN, METER_OFFSET = "meter gain", "meter offset"
+SERIES, CONDUCTANCE = "source resistance", "conductance"
+_TOLD = 0.5  # of its former uncertainty: what hasn't fallen below that was not told by the readings
+_GOOD, _BAD = 1.3, 3.0  # misfit
+_HELD = 1e-9  # of the largest impedance
+_MOST = 70.0  # of |ln G|: 1e30 S
+
+
+@dataclass(frozen=True)
+class State:
+    """Readings of one state of the network. levels: asked, V or A, (drive, lead); volts, noise: V, (drive, node).
+
+    tunable: what the tunable branches are believed to have, S, (tunable,).
+    """
+
+    levels: Array
+    volts: Array
+    noise: Array
+    tunable: Array
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where shared parameters stand: gains and offsets of live leads and read nodes, ln of fixed conductances."""
+
+    source_gain: slice
+    source_offset: slice
+    meter_gain: slice
+    meter_offset: slice
+    series: slice
+    fixed: slice
+
+    @classmethod
+    def of(cls, *counts: int) -> _Layout:
+        ends = np.cumsum([0, *counts]).tolist()
+        return cls(*(slice(first, last) for first, last in pairwise(ends)))
+
+
+class LevelsFit:
+    """What the readings say; see the quantities. Raises ModelError, EstimateError, SubjectError.
+
+    Believed beforehand: what the subject's section `assume`, its references and, unless afresh, its earlier records
+    of gains say.
+    """
+
+    def __init__(self, subject: Subject, states: Sequence[State], *, afresh: bool = False) -> None:
+        self.subject, self.states = subject, tuple(states)
+        live, read = np.flatnonzero(subject.live), np.flatnonzero(subject.read)
+        self._live, self._read = live, read
+        self.model = DirectModel(subject.network, subject.live_leads)
+        behind = self.model.behind
+        n_branches = len(subject.network.branches)
+        self._tunable = subject.network.tunable
+        self._fixed = np.setdiff1d(np.arange(n_branches), self._tunable)
+        counts = (len(live), len(live), len(read), len(read), len(behind), len(self._fixed))
+        self.layout = _Layout.of(*counts)
+        self.shared, self.own = self._believed(afresh=afresh)
+        self.found: Estimate = estimate(self._linearised, self.shared, self.own)
+
+    def _believed(self, *, afresh: bool) -> tuple[Belief, list[Belief]]:
+        subject, layout = self.subject, self.layout
+        values, doubt = np.zeros(layout.fixed.stop), np.zeros(layout.fixed.stop)
+        gain, offset, series = subject.belief_in_sources()
+        values[layout.source_gain], doubt[layout.source_gain] = 1.0, gain[self._live]
+        doubt[layout.source_offset] = offset[self._live]
+        meter_gain, meter_offset = subject.belief_in_meters()
+        values[layout.meter_gain], doubt[layout.meter_gain] = 1.0, meter_gain[self._read]
+        doubt[layout.meter_offset] = meter_offset[self._read]
+        behind = self._live[self.model.behind]
+        values[layout.series] = -np.log([subject.leads[i].resistance for i in behind])
+        doubt[layout.series] = series[behind]
+        in_branches = subject.belief_in_branches()
+        listed = np.array([branch.theta[0] for branch in subject.network.branches])
+        values[layout.fixed], doubt[layout.fixed] = np.log(listed[self._fixed]), in_branches[self._fixed]
+        if not afresh:
+            self._take_records(values, doubt)
+        own = [Belief(np.log(state.tunable), in_branches[self._tunable]) for state in self.states]
+        return Belief(values, doubt), own
+
+    def _take_records(self, values: Array, doubt: Array) -> None:
+        """Believe an earlier record of gains and offsets instead of the data sheets."""
+        record = self.subject.known.get("gains")
+        if record is None:
+            return
+        named = {quantity.name: quantity for quantity in record.quantities}
+        lead_names = [lead.name for lead in self.subject.live_leads]
+        for name, part, labels in (
+            (SOURCE_GAIN, self.layout.source_gain, lead_names),
+            (SOURCE_OFFSET, self.layout.source_offset, lead_names),
+            (SOURCE_OFFSET_CURRENT, self.layout.source_offset, lead_names),
+            (METER_GAIN, self.layout.meter_gain, self.meter_labels),
+            (METER_OFFSET, self.layout.meter_offset, self.meter_labels),
+        ):
+            quantity = named.get(name)
+            if quantity is None:
+                continue
+            place = {label: number for number, label in enumerate(quantity.labels)}
+            for row, label in zip(range(part.start, part.stop), labels, strict=True):
+                number = place.get(label)
+                if number is not None and np.isfinite(quantity.values[number]):
+                    values[row] = quantity.values[number]
+                    doubt[row] = max(float(quantity.standard_uncertainty[number]), 1e-12)
+
+    @property
+    def meter_labels(self) -> list[str]:
+        """The name of the channel that reads each node, of those that are read."""
+        nodes = self.subject.network.nodes
+        return [self.subject.meter_channels[nodes[node]] for node in self._read]
+
+    def _linearised(self, number: int, shared: Array, own: Array) -> Linearised:
+        state, layout, model = self.states[number], self.layout, self.model
+        sources = self.sources(shared)
+        conductances = self.conductances(shared, own)
+        levels = state.levels[:, self._live]
+        solved = model.solve(conductances, sources, levels)
+        gain, offset = shared[layout.meter_gain], shared[layout.meter_offset]
+        read = self._read
+        volts, noise = state.volts[:, read], state.noise[:, read]
+        residuals = (volts - (gain * solved.volts[:, read] + offset)) / noise
+        weight = gain / noise  # (drive, node)
+        columns = np.zeros((*residuals.shape, len(shared)))
+        transfer = solved.transfer[read]  # (node, lead)
+        columns[..., layout.source_gain] = weight[..., None] * transfer * levels[:, None, :]
+        columns[..., layout.source_offset] = weight[..., None] * transfer
+        diagonal = np.arange(len(read))
+        columns[:, diagonal, layout.meter_gain.start + diagonal] = solved.volts[:, read] / noise
+        columns[:, diagonal, layout.meter_offset.start + diagonal] = 1 / noise
+        series = sources.series[model.behind]
+        columns[..., layout.series] = weight[..., None] * model.by_series(solved)[:, read] * series
+        by_branch = weight[..., None] * model.by_conductance(solved)[:, read] * conductances
+        columns[..., layout.fixed] = by_branch[..., self._fixed]
+        own_columns = by_branch[..., self._tunable]
+        flat = residuals.size
+        return Linearised(
+            residuals.reshape(flat), columns.reshape(flat, -1), own_columns.reshape(flat, len(self._tunable))
+        )
+
+    def sources(self, shared: Array) -> Sources:
+        """Return what the live source channels do by these parameters."""
+        series = np.zeros(len(self._live))
+        series[self.model.behind] = np.exp(shared[self.layout.series])
+        return Sources(shared[self.layout.source_gain], shared[self.layout.source_offset], series)
+
+    def conductances(self, shared: Array, own: Array) -> Array:
+        """Return every branch's conductance by these parameters, S, (branch,). Raises ModelError beyond all parts."""
+        if max(np.abs(shared[self.layout.fixed]).max(initial=0.0), np.abs(own).max(initial=0.0)) > _MOST:
+            raise ModelError("a conductance beyond any part's was tried")
+        found = np.zeros(len(self.subject.network.branches))
+        found[self._fixed], found[self._tunable] = np.exp(shared[self.layout.fixed]), np.exp(own)
+        return found
+
+    # --- what is told
+
+    def instrument_quantities(self) -> tuple[Quantity, ...]:
+        """Return gains and offsets of sources and meters, and the series resistors."""
+        layout = self.layout
+        names = [lead.name for lead in self.subject.live_leads]
+        volts = np.array([lead.kind == "voltage" for lead in self.subject.live_leads], dtype=bool)
+        behind = [names[number] for number in self.model.behind]
+        gain, offset = self._quantity(SOURCE_GAIN, "1", names, layout.source_gain), layout.source_offset
+        listed = [
+            gain,
+            _chosen(self._quantity(SOURCE_OFFSET, "V", names, offset), volts),
+            _chosen(self._quantity(SOURCE_OFFSET_CURRENT, "A", names, offset), ~volts),
+            self._quantity(METER_GAIN, "1", self.meter_labels, layout.meter_gain),
+            self._quantity(METER_OFFSET, "V", self.meter_labels, layout.meter_offset),
+            _exponential(self._quantity(SERIES, "Ohm", behind, layout.series), -1.0),
+        ]
+        return tuple(quantity for quantity in listed if quantity.labels)
+
+    def conductance_quantity(self, state: int = 0) -> Quantity:
+        """Return the conductances of all branches in a state, S."""
+        network, found = self.subject.network, self.found
+        values, a, b = (np.zeros(len(network.branches)) for _ in range(3))
+        fixed = self.layout.fixed
+        for place, value, u_a, u_b in (
+            (self._fixed, found.shared[fixed], found.shared_type_a[fixed], found.shared_type_b[fixed]),
+            (self._tunable, found.own[state], found.own_type_a[state], found.own_type_b[state]),
+        ):
+            values[place], a[place], b[place] = value, u_a, u_b
+        names = tuple(branch.name for branch in network.branches)
+        return _exponential(Quantity(CONDUCTANCE, "S", names, values, a, b), 1.0)
+
+    def _quantity(self, name: str, unit: str, labels: Sequence[str], part: slice) -> Quantity:
+        found = self.found
+        rows = (found.shared[part], found.shared_type_a[part], found.shared_type_b[part])
+        return Quantity(name, unit, tuple(labels), *rows)
+
+    def tunable_covariance(self, state: int = 0) -> Array:
+        """Return the covariance of the tunable branches' conductances in a state, S^2, (tunable, tunable)."""
+        siemens = np.exp(self.found.own[state])
+        return np.asarray(self.found.own_covariance[state] * np.outer(siemens, siemens))
+
+    def gain_of_a_source_at(self) -> Array:
+        """Return how much of the doubt of the tunable branches a current into each node would take away, (node,).
+
+        The sum of the relative variances of ln G that one record with as much signal as the strongest drive so far
+        would remove, at the noise seen so far. Everything shared is taken as known.
+        """
+        state, found = self.states[0], self.found
+        conductances = self.conductances(found.shared, found.own[0])
+        still = np.zeros((1, len(self.subject.live_leads)))
+        solved = self.model.solve(conductances, self.sources(found.shared), still)
+        noise, C = float(np.nanmedian(state.noise)), found.own_covariance[0]
+        reach = float(np.nanmax(np.ptp(state.volts, axis=0))) / 2
+        Z, ends = solved.impedance, self.model.branches[self._tunable]
+        gains = np.zeros(len(Z))
+        movable = np.diag(Z) > _HELD * np.diag(Z).max(initial=0.0)  # not held by a stiff source
+        for node in np.flatnonzero(movable):
+            response = Z[:, node] * (reach / Z[node, node])
+            by_branch = -(Z[self._read] @ ends.T) * (ends @ response) * conductances[self._tunable]
+            spread = by_branch @ C @ by_branch.T + noise**2 * np.eye(len(self._read))
+            removed = C @ by_branch.T @ np.linalg.solve(spread, by_branch @ C)
+            gains[node] = float(np.trace(removed))
+        return gains
+
+    def untold(self) -> dict[str, list[str]]:
+        """Return what the readings tell little of: quantity to labels whose uncertainty fell by less than half."""
+        layout, found = self.layout, self.found
+        names = [lead.name for lead in self.subject.live_leads]
+        after = np.hypot(found.shared_type_a, found.shared_type_b)
+        weak = after > _TOLD * self.shared.uncertainty
+        branches = [branch.name for branch in self.subject.network.branches]
+        own = np.hypot(found.own_type_a[0], found.own_type_b[0]) > _TOLD * self.own[0].uncertainty
+        listed = {
+            SOURCE_GAIN: [name for name, is_weak in zip(names, weak[layout.source_gain], strict=True) if is_weak],
+            METER_GAIN: [n for n, is_weak in zip(self.meter_labels, weak[layout.meter_gain], strict=True) if is_weak],
+            CONDUCTANCE: [branches[i] for i, is_weak in zip(self._tunable, own, strict=True) if is_weak]
+            + [branches[i] for i, is_weak in zip(self._fixed, weak[layout.fixed], strict=True) if is_weak],
+        }
+        return {name: labels for name, labels in listed.items() if labels}
+
+    def verdict(self, *more: str) -> Verdict:
+        """Say whether model and noise explain the readings."""
+        misfit = self.found.misfit
+        words = [f"the readings depart from the model by {misfit:.3g} times their noise (1 is expected)", *more]
+        status = "good" if misfit < _GOOD else "doubtful" if misfit < _BAD else "bad"
+        if status != "good":
+            words.append(f"most of it at {shown(self._worst())}; run freqprop calibrate wiring, and look for ripple")
+        return Verdict(status, tuple(words))  # type: ignore[arg-type]
+
+    def residuals(self, state: int = 0) -> Array:
+        """Return what the model leaves of a state's readings, over their noise, (drive, read node)."""
+        left = self._linearised(state, self.found.shared, self.found.own[state]).residuals
+        return left.reshape(-1, len(self._read))
+
+    def _worst(self) -> list[str]:
+        squares = np.zeros(len(self._read))
+        for number in range(len(self.states)):
+            squares += (self.residuals(number) ** 2).sum(axis=0)
+        nodes = self.subject.network.nodes
+        return [nodes[self._read[i]] for i in np.argsort(-squares)[:3]]
+
+
+def _chosen(quantity: Quantity, which: Array) -> Quantity:
+    labels = tuple(label for label, on in zip(quantity.labels, which, strict=True) if on)
+    rows = (quantity.values[which], quantity.type_a[which], quantity.type_b[which])
+    return replace(quantity, labels=labels, values=rows[0], type_a=rows[1], type_b=rows[2])
+
+
+def _exponential(quantity: Quantity, sign: float) -> Quantity:
+    """Turn ln of a value into the value, and relative uncertainties into absolute ones (GUM 5.1.2)."""
+    values = np.exp(sign * quantity.values)
+    return replace(quantity, values=values, type_a=values * quantity.type_a, type_b=values * quantity.type_b)

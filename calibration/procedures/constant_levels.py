@@ -1,0 +1,159 @@
+"""`offsets`, `gains` and `network`: constant levels, channel after channel, and what all readings say together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from calibration.drives import all_alike, one_at_a_time, sizes
+from calibration.levels import (
+    CONDUCTANCE,
+    METER_OFFSET,
+    SOURCE_OFFSET,
+    SOURCE_OFFSET_CURRENT,
+    LevelsFit,
+    State,
+)
+from calibration.procedure import Findings, ListedProcedure, Measurement, Taken
+from calibration.reading import readings
+from calibration.subject import Subject
+from freqprop_lab.names import shown
+from freqprop_lab.values import ChannelDrive
+
+_ASSUMED = (
+    "the network between the nodes is linear, and settled before each record",
+    "meters draw no current; what they do draw counts as conductance to ground, and is not modelled",
+    "noise is white over a record, or its blocks tell how far it is not",
+)
+
+
+@dataclass(frozen=True)
+class _ConstantLevels(ListedProcedure):
+    """samples: of each record; volts: how far a channel leaves its rest, less where a limit or a rating is nearer."""
+
+    samples: int = 10_000
+    volts: float = 1.0
+
+    def drives(self, subject: Subject) -> list[ChannelDrive]:
+        return one_at_a_time(subject, sizes(subject, self.volts))
+
+    def measurements(self, subject: Subject) -> list[Measurement]:
+        """Return a record for each drive, all at the present conductances."""
+        periods = n_periods(subject, self.samples)
+        return [Measurement(drive, n_periods=periods, says=self.title) for drive in self.drives(subject)]
+
+    def settings(self, measured: Sequence[Measurement], taken: Sequence[Taken]) -> dict[str, Any]:
+        return {"samples": taken[0].record.volts.shape[1], "records": len(measured), "volts": self.volts}
+
+
+@dataclass(frozen=True)
+class Offsets(_ConstantLevels):
+    """All voltages alike, at five levels: no current flows, so that conductances don't matter."""
+
+    name = "offsets"
+    title = "offsets of sources and meters"
+    needs = ("every voltage source connected", "no branch to ground, or its conductance known")
+
+    def drives(self, subject: Subject) -> list[ChannelDrive]:
+        """Return five common levels."""
+        return all_alike(subject, sizes(subject, self.volts))
+
+    def evaluate(self, subject: Subject, measured: Sequence[Measurement], taken: Sequence[Taken]) -> Findings:
+        """Fit everything, and tell the offsets."""
+        fit = LevelsFit(subject, [state_of(measured, taken)])
+        kept = (SOURCE_OFFSET, SOURCE_OFFSET_CURRENT, METER_OFFSET)
+        quantities = tuple(quantity for quantity in fit.instrument_quantities() if quantity.name in kept)
+        raw = raw_of(measured, taken) | {"residuals": fit.residuals()}
+        return Findings(quantities, fit.verdict(), self.settings(measured, taken), _ASSUMED, raw)
+
+
+@dataclass(frozen=True)
+class Gains(_ConstantLevels):
+    """Each channel up and down by itself, and all together."""
+
+    name = "gains"
+    title = "gains and offsets of sources and meters"
+    needs = (
+        "a reference for absolute values: a meter or source channel with a certificate",
+        "one more for each input that is driven stiffly, or series resistors that are known",
+    )
+
+    def evaluate(self, subject: Subject, measured: Sequence[Measurement], taken: Sequence[Taken]) -> Findings:
+        """Fit everything, and tell what belongs to the instruments."""
+        fit = LevelsFit(subject, [state_of(measured, taken)], afresh=True)
+        return Findings(
+            fit.instrument_quantities(),
+            fit.verdict(*_untold(fit, without=CONDUCTANCE)),
+            self.settings(measured, taken),
+            _ASSUMED,
+            raw_of(measured, taken) | {"residuals": fit.residuals()},
+        )
+
+
+@dataclass(frozen=True)
+class NetworkConductances(_ConstantLevels):
+    """The same drives, for the conductances: all of them at once, with their covariance."""
+
+    name = "network"
+    title = "conductances of all branches"
+    needs = ("gains, so that absolute values are traceable", "a known series resistor, or an ammeter, as reference")
+
+    def evaluate(self, subject: Subject, measured: Sequence[Measurement], taken: Sequence[Taken]) -> Findings:
+        """Fit everything, and tell the conductances; which are not told by these ports, and what would help."""
+        fit = LevelsFit(subject, [state_of(measured, taken)])
+        words = _untold(fit)
+        if CONDUCTANCE in fit.untold():
+            words.append(_what_would_help(subject, fit))
+        return Findings(
+            (fit.conductance_quantity(), *fit.instrument_quantities()),
+            fit.verdict(*words),
+            self.settings(measured, taken),
+            _ASSUMED,
+            raw_of(measured, taken) | {"residuals": fit.residuals(), "covariance": fit.tunable_covariance()},
+        )
+
+
+def n_periods(subject: Subject, samples: int) -> int:
+    """Return how many periods hold at least so many samples."""
+    return max(1, -(-samples // subject.sampling.samples_per_period))
+
+
+def state_of(measured: Sequence[Measurement], taken: Sequence[Taken]) -> State:
+    """Return the readings of measurements in one state of the network."""
+    read = [readings(each.record) for each in taken]
+    return State(
+        np.array([one.drive.levels for one in measured]),
+        np.array([volts for volts, _ in read]),
+        np.array([noise for _, noise in read]),
+        taken[-1].conductances,
+    )
+
+
+def raw_of(measured: Sequence[Measurement], taken: Sequence[Taken]) -> dict[str, Any]:
+    """Return what was asked and read, for the record."""
+    state = state_of(measured, taken)
+    return {
+        "levels": state.levels,
+        "volts": state.volts,
+        "noise": state.noise,
+        "programmed": np.array([each.conductances for each in taken]),
+    }
+
+
+def _untold(fit: LevelsFit, without: str = "") -> list[str]:
+    return [
+        f"{name} of {shown(labels)} is hardly better known than before: these channels don't tell it"
+        for name, labels in fit.untold().items()
+        if name != without
+    ]
+
+
+def _what_would_help(subject: Subject, fit: LevelsFit) -> str:
+    """Say which node, if a source could be wired there, would tell most of what is not told."""
+    nodes = subject.network.nodes
+    gain = fit.gain_of_a_source_at()
+    best = int(np.argmax(gain))
+    return f"a source at node {nodes[best]} would help most, then at {nodes[int(np.argsort(-gain)[1])]}"

@@ -1,0 +1,190 @@
+"""Running a procedure on a bench: limits checked before the first wire, progress, abort into safety, a record."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+
+from calibration.errors import ProcedureError
+from calibration.procedure import Findings, Measurement, Plan, Procedure, Taken
+from calibration.records import CalibrationRecord, InstrumentId, RecordFolder
+from calibration.subject import Subject, subject_of
+from freqprop_lab.bench import Bench
+from freqprop_lab.instruments import OverloadError
+from freqprop_lab.stopping import Interrupted, StopRequest
+from freqprop_lab.values import Record
+
+Tell = Callable[[int, int, str], None]  # records taken, records in all, what is being done
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A record that was written, and where."""
+
+    record: CalibrationRecord
+    path: Path
+
+
+def known_records(folder: RecordFolder, bench: Bench, now: datetime) -> dict[str, CalibrationRecord]:
+    """Return the newest valid record of every procedure, of this bench and its instruments."""
+    instruments = identities(bench)
+    found = {}
+    for name in sorted({record.procedure for _, record in folder.all() if isinstance(record, CalibrationRecord)}):
+        chosen = folder.newest(name, bench=bench.name, instruments=instruments, now=now).record
+        if chosen is not None:
+            found[name] = chosen
+    return found
+
+
+def identities(bench: Bench) -> tuple[InstrumentId, ...]:
+    """Ask every instrument of the bench who it is; roles of one instrument are named once."""
+    found: dict[str, InstrumentId] = {}
+    for instrument in bench.instruments:
+        found.setdefault(instrument.name, InstrumentId.of(instrument.name, instrument.identify()))
+    return tuple(found.values())
+
+
+def check_plan(subject: Subject, plan: Plan) -> None:
+    """Hold what a procedure would drive against limits and ratings. Raises ProcedureError; nothing was driven."""
+    for number, lead in enumerate(subject.leads):
+        low, high = plan.lowest[number], plan.highest[number]
+        if low < subject.source_low[number] or high > subject.source_high[number]:
+            raise ProcedureError(
+                f"{lead.name} at node {subject.node_of(lead)} would get {low:.4g} to {high:.4g}, its limits are "
+                f"{subject.source_low[number]:.4g} and {subject.source_high[number]:.4g}. Nothing was driven; lower "
+                "--volts"
+            )
+    volts = np.array([lead.kind == "voltage" for lead in subject.leads]) & subject.live
+    if not volts.any():
+        return
+    low, high = float(np.nanmin(plan.lowest[volts])), float(np.nanmax(plan.highest[volts]))
+    ratings = subject.ratings
+    highest = float(np.max(subject.conductances if plan.conductances is None else plan.conductances[1], initial=0.0))
+    grounded = any("ground" in (branch.plus, branch.minus) for branch in subject.network.branches)
+    span = max(high, 0.0) - min(low, 0.0) if grounded else high - low
+    rails = ratings.rails or (-np.inf, np.inf)
+    for what, worst, allowed, unit in (
+        ("a terminal", high, rails[1], "V"),
+        ("a terminal", -low, -rails[0], "V below zero"),
+        ("the voltage across an element", span, ratings.voltage, "V"),
+        ("the current in an element", highest * span, ratings.current, "A"),
+        ("the power in an element", highest * span**2, ratings.power, "W"),
+    ):
+        if allowed is not None and worst > allowed * (1 + 1e-9):
+            raise ProcedureError(
+                f"{what} could reach {worst:.4g} {unit}, ratings allow {allowed:.4g}. Nothing was driven; lower --volts"
+            )
+
+
+def run_procedure(bench: Bench, procedure: Procedure, subject: Subject, stop: StopRequest, tell: Tell) -> Findings:
+    """Take the records that the procedure asks for, one after the other, and return what it found.
+
+    Raises Interrupted between two records once somebody asked to stop; ProcedureError, InstrumentError. The bench's
+    sampling is put back on every way out; making safe is the caller's.
+    """
+    plan = procedure.plan(subject)
+    check_plan(subject, plan)
+    sampling, process = bench.sampling, procedure.process(subject)
+    n_taken = 0
+    try:
+        wanted = next(process)
+        while True:
+            if stop.wanted:
+                raise Interrupted(f"stopped after {n_taken} of {plan.n_records} records; no calibration was recorded")
+            tell(n_taken, plan.n_records, wanted.says)
+            taken = _take(bench, wanted)
+            n_taken += 1
+            wanted = process.send(taken)
+    except StopIteration as finished:
+        findings: Findings = finished.value
+        return findings
+    finally:
+        process.close()
+        bench.sampling = sampling
+
+
+def calibrate(
+    bench: Bench,
+    procedure: Procedure,
+    folder: RecordFolder,
+    stop: StopRequest,
+    *,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    operator: str = "",
+    tell: Tell = lambda *_: None,
+) -> Calibrated:
+    """Run a procedure on an open, uncorrected bench and write its record; on every way out the bench is made safe."""
+    if bench.correction is not None:
+        raise ProcedureError(f"bench {bench.name} is corrected already; open it with corrected=False to calibrate it")
+    try:
+        instruments = identities(bench)
+        _program_what_is_listed(bench)
+        subject = subject_of(bench, known_records(folder, bench, now()))
+        findings = run_procedure(bench, procedure, subject, stop, tell)
+    finally:
+        bench.make_safe()
+    time = now()
+    record = CalibrationRecord(
+        procedure=procedure.name,
+        bench=bench.name,
+        time=time,
+        expires=time + timedelta(days=procedure.valid_days),
+        operator=operator or _somebody(),
+        instruments=instruments,
+        references=subject.traceability(),
+        settings=dict(findings.settings),
+        assumptions=findings.assumptions,
+        quantities=findings.quantities,
+        verdict=findings.verdict,
+        notes=findings.notes,
+        raw=dict(findings.arrays),
+    )
+    return Calibrated(record, folder.add(record))
+
+
+def _program_what_is_listed(bench: Bench) -> None:
+    """Give elements that nobody has programmed yet what the bench file lists, so that somebody knows what they hold."""
+    held = bench.conductances
+    if len(held) and np.isnan(held).any():
+        lowest, highest = bench.conductance_limits()
+        bench.program(np.clip(np.where(np.isnan(held), bench.network.own_conductances, held), lowest, highest))
+
+
+def _take(bench: Bench, wanted: Measurement) -> Taken:
+    if wanted.conductances is not None:
+        bench.program(wanted.conductances)
+    if wanted.frequency is not None and wanted.frequency != bench.sampling.frequency:
+        bench.sampling = bench.sampling.model_copy(update={"frequency": wanted.frequency})
+    record = bench.measure_channels(wanted.drive, wanted.n_periods)
+    _refuse_overload(record)
+    held = np.where(np.isnan(bench.conductances), bench.network.own_conductances, bench.conductances)
+    return Taken(record, held, record.sample_rate / bench.sampling.samples_per_period)
+
+
+def _refuse_overload(record: Record) -> None:
+    for counts, what, remedy in (
+        (record.clipped, "at the end of the range", "Lower --volts, or widen the range"),
+        (record.missing, "missing", "Lower the sample rate"),
+    ):
+        if counts.any():
+            worst = int(counts.argmax())
+            name = record.channels[worst] if record.channels else f"channel {worst}"
+            raise OverloadError(f"{name}: {int(counts[worst])} samples {what}. {remedy}")
+
+
+def _somebody() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
+
+
+def in_order(names: Iterable[str], order: Iterable[str]) -> list[str]:
+    """Return names in the order in which a new bench wants them."""
+    wanted = set(names)
+    return [name for name in order if name in wanted]

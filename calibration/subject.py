@@ -1,0 +1,184 @@
+"""The bench as procedures see it: its network, where every channel is wired, its limits, and what is believed of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from calibration.errors import SubjectError
+from calibration.records import CalibrationRecord, Reference
+from freqprop_lab.bench import Bench, Lead
+from freqprop_lab.config import AssumedSection, CalibrationSection, RatingsSection, ReferenceSection, SamplingSection
+from freqprop_lab.names import nearest, shown
+from freqprop_lab.network import GROUND, Network
+from freqprop_lab.values import Array, Scales
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A bench, as data. Arrays of leads are (lead,), of nodes (node,), of tunable branches (tunable,).
+
+    leads: of all source channels; live: which of them are connected while nothing clamps. resting: V or A. source_low,
+    source_high: V or A; meter_low, meter_high: V, NaN where nothing reads. conductance_low, conductance_high: S.
+    meter_channels, element_channels: the channel's name by node's or branch's name. neighbours: see Bench.neighbours.
+    known: earlier records by procedure, newest each. repeatable: nothing happens but arithmetic. is_corrected: what the
+    elements are told to have they truly have, by calibration.
+    """
+
+    name: str
+    network: Network
+    leads: tuple[Lead, ...]
+    live: Array
+    resting: Array
+    source_low: Array
+    source_high: Array
+    meter_low: Array
+    meter_high: Array
+    conductance_low: Array
+    conductance_high: Array
+    conductances: Array
+    meter_channels: Mapping[str, str]
+    element_channels: Mapping[str, str]
+    sampling: SamplingSection
+    scales: Scales
+    common_mode: float
+    synchronised: bool
+    ratings: RatingsSection
+    assumed: AssumedSection
+    references: tuple[ReferenceSection, ...]
+    known: Mapping[str, CalibrationRecord] = field(default_factory=dict)
+    repeatable: bool = False
+    is_corrected: bool = False
+
+    @property
+    def live_leads(self) -> tuple[Lead, ...]:
+        """The leads of the channels that are connected."""
+        return tuple(lead for lead, on in zip(self.leads, self.live, strict=True) if on)
+
+    @property
+    def read(self) -> Array:
+        """Which nodes a channel reads, (node,)."""
+        return ~np.isnan(self.meter_low)
+
+    def node_of(self, lead: Lead) -> str:
+        """Return the node at the plus end of a lead."""
+        return GROUND if lead.plus < 0 else self.network.nodes[lead.plus]
+
+    def belief_in_sources(self) -> tuple[Array, Array, Array]:
+        """Return the standard uncertainties of gain, offset (V or A) and series resistor (relative), (lead,) each."""
+        assumed, count = self.assumed, len(self.leads)
+        volts = np.array([lead.kind == "voltage" for lead in self.leads], dtype=bool)
+        gain = np.full(count, assumed.source_gain)
+        offset = np.where(volts, assumed.source_offset, assumed.source_offset_current)
+        series = np.full(count, assumed.source_resistance)
+        for reference in self.references:
+            place = reference.source or reference.resistor
+            for number in [] if place is None else self._leads_at(place):
+                if reference.gain is not None:
+                    gain[number] = reference.gain
+                if reference.offset is not None:
+                    offset[number] = reference.offset
+                if reference.resistance is not None:
+                    series[number] = reference.resistance
+        return gain, offset, series
+
+    def belief_in_meters(self) -> tuple[Array, Array]:
+        """Return the standard uncertainties of gain and offset (V) of the channel at each node, (node,) each."""
+        gain = np.full(len(self.network.nodes), self.assumed.meter_gain)
+        offset = np.full(len(self.network.nodes), self.assumed.meter_offset)
+        for reference in self.references:
+            if reference.meter is not None:
+                node = self._node(reference.meter)
+                gain[node] = reference.gain if reference.gain is not None else gain[node]
+                offset[node] = reference.offset if reference.offset is not None else offset[node]
+        return gain, offset
+
+    def belief_in_branches(self) -> Array:
+        """Return the relative standard uncertainty of every branch's conductance, (branch,)."""
+        tunable = np.array([branch.tunable for branch in self.network.branches], dtype=bool)
+        return np.where(tunable, self.assumed.tunable, self.assumed.fixed)
+
+    def traceability(self) -> tuple[Reference, ...]:
+        """Return the chain of traceability for a record: what absolute values go back to."""
+        found = []
+        for one in self.references:
+            place = one.meter or one.source or one.resistor or ""
+            kind = "series resistor" if one.resistor else "meter channel" if one.meter else "source"
+            ohms = self.leads[self._leads_at(place)[0]].resistance if one.resistor else 0.0
+            for what, unit, value, uncertainty in (
+                ("gain", "", 1.0, one.gain),
+                ("offset", "V", 0.0, one.offset),
+                ("resistance", "Ohm", ohms, None if one.resistance is None else one.resistance * ohms),
+            ):
+                if uncertainty is not None:
+                    name = f"{what} of the {kind} at {place}"
+                    found.append(Reference(name, value, unit, uncertainty, one.certificate))
+        return tuple(found)
+
+    def _leads_at(self, place: str) -> list[int]:
+        """Return the live leads at a node, or the one of that channel name. Raises SubjectError for none."""
+        found = [
+            number
+            for number, lead in enumerate(self.leads)
+            if self.live[number] and place in (lead.name, self.node_of(lead))
+        ]
+        if not found:
+            known = [name for lead in self.live_leads for name in (self.node_of(lead), lead.name)]
+            raise SubjectError(
+                f'calibration.references: no source at "{place}".{nearest(place, known)} Sources are at {shown(known)}'
+            )
+        return found
+
+    def _node(self, place: str) -> int:
+        by_channel = {channel: node for node, channel in self.meter_channels.items()}
+        node = by_channel.get(place, place)
+        if node not in self.meter_channels:
+            known = list(self.meter_channels)
+            raise SubjectError(
+                f'calibration.references: no meter at "{place}".{nearest(place, known)} Meters are at {shown(known)}'
+            )
+        return self.network.index[node]
+
+
+def subject_of(bench: Bench, known: Mapping[str, CalibrationRecord] | None = None) -> Subject:
+    """Look at an open bench; nothing is driven. Raises SubjectError for one whose channels nobody described."""
+    if bench.ports == "floating":
+        raise SubjectError(
+            f"bench {bench.name} has floating ports, which exist in simulation only; calibrate it with ports: referred"
+        )
+    resting = bench.resting
+    if len(bench.leads) != len(resting):
+        raise SubjectError(f"bench {bench.name} was made without leads, so nobody knows where its sources are wired")
+    section, common_mode, ratings = CalibrationSection(), 0.0, RatingsSection()
+    if bench.settings is not None:
+        model = bench.settings.model
+        section, common_mode, ratings = model.calibration or section, model.common_mode, model.ratings
+    (low, high), (lowest, highest) = bench.source_limits, bench.meter_limits
+    held = bench.conductances
+    return Subject(
+        bench.name,
+        bench.network,
+        bench.leads,
+        ~np.isnan(resting),
+        resting,
+        low,
+        high,
+        lowest,
+        highest,
+        *bench.conductance_limits(),
+        np.where(np.isnan(held), bench.network.own_conductances, held),
+        bench.meter_channels,
+        bench.element_channels,
+        bench.sampling,
+        bench.scales,
+        common_mode,
+        bench.synchronised,
+        ratings,
+        section.assume,
+        tuple(section.references),
+        known or {},
+        bench.repeatable,
+        bench.correction is not None and bench.correction.conductances is not None,
+    )
