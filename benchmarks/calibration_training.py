@@ -145,7 +145,7 @@ def train_one(task: str, kind: str, seed: int, epochs: int) -> Trained:
             run = Run(folder / "run")
             told = run["conductances"]
             true = [bench.truth().conductance(_nominal(bench, told[row])) for row in _rows(len(told))]
-        errors = _true_errors(folder, experiment, task, kind, true)
+        errors = _true_errors(folder, experiment, true)
     return Trained(errors[0], errors[-1], tuple(np.array(errors)))
 
 
@@ -175,7 +175,7 @@ def _calibrate(bench_file: Path, experiment: Any) -> None:
             calibrate(bench, make_procedure(name), folder, StopRequest())
 
 
-def _true_errors(folder: Path, experiment: Any, task: str, kind: str, conductances: list[Any]) -> list[float]:
+def _true_errors(folder: Path, experiment: Any, conductances: list[Any]) -> list[float]:
     """Return the errors, V, of conductances (each (tunable,), S) on a bench without fault or noise."""
     from dataclasses import replace
 
