@@ -19,7 +19,7 @@ from calibration.errors import ProcedureError
 from calibration.procedure import Findings, ListedProcedure, Measurement, Taken
 from calibration.procedures.constant_levels import n_periods
 from calibration.records import Quantity, Verdict
-from calibration.ripple import without_lines
+from calibration.ripple import clear_of_mains, without_lines
 from calibration.subject import Subject
 from freqprop_lab.lockin import demodulate
 from freqprop_lab.names import shown
@@ -28,9 +28,9 @@ from freqprop_lab.waveform import TwoTone
 
 SKEW = "skew"
 _WAVEFORM = TwoTone()
-_SLOW = 0.5  # of the frequency: what depends on it is no delay
 _SHARES = (1.0, 0.96, 0.93, 0.89)  # of the amplitude: so a converter of few steps errs in another way in each record
 _REPEATS = len(_SHARES)
+_SAME = 0.02  # relative
 _CLEAR = 4.0  # standard uncertainties
 _MATTERS = 0.01  # of a sample
 _WEAK = 0.5  # of the amplitude that was driven
@@ -68,9 +68,9 @@ class Skew(ListedProcedure):
     needs = ("every voltage source connected", "for a network with capacitance, relaxation before it")
 
     def measurements(self, subject: Subject) -> list[Measurement]:
-        """Return records of one drive: at the nudge's frequency, and at half of it."""
+        """Return records of one drive: at the nudge's frequency, and at a lower one, since a delay hangs on none."""
         periods, frequency = n_periods(subject, self.samples), subject.sampling.frequency
-        asked = [(frequency, share) for share in _SHARES] + [(frequency * _SLOW, 1.0)]
+        asked = [(frequency, share) for share in _SHARES] + [(clear_of_mains(frequency), 1.0)]
         return [
             Measurement(
                 _together(subject, self.volts, share), n_periods=periods, frequency=each, says=f"at {each:g} Hz"
@@ -187,7 +187,14 @@ def _network_part(subject: Subject) -> tuple[Array, Array]:
     model = DirectModel(subject.network, subject.live_leads)
     still = np.zeros((1, len(subject.live_leads)))
     Z = model.solve(subject_conductances(subject), Sources.ideal(subject.live_leads), still).impedance[subject.read]
-    return Z @ np.where(told, C, 0.0), np.sqrt(Z**2 @ np.where(told, u, 0.0) ** 2)
+    lag = Z @ np.where(told, C, 0.0)
+    stated = record.quantity("relaxation time")
+    if stated.labels == subject.network.nodes:
+        # The same conductances still: then the lag is known better than the capacitances that make it.
+        then, doubt = stated.values[subject.read], stated.standard_uncertainty[subject.read]
+        if np.allclose(then, lag, rtol=_SAME, atol=float(np.abs(lag).max()) * _SAME):
+            return then, doubt
+    return lag, np.sqrt(Z**2 @ np.where(told, u, 0.0) ** 2)
 
 
 def _relative(
@@ -246,8 +253,8 @@ def _words_of_frequency(subject: Subject, taken: Sequence[Taken], fast: Delays, 
     lost = 1 - np.abs(fast.b / slow.b)
     stairs = np.hypot(fast.staircase, slow.staircase) * 2 * np.pi * hertz
     unsure = np.sqrt((fast.b_stderr / fast.b) ** 2 + (slow.b_stderr / slow.b) ** 2 + stairs**2)
-    # One pole: b falls as (omega tau)^2 / 2, and three quarters of that lie between a frequency and its half.
-    tau = np.sqrt(np.maximum(lost, 0.0) * 8 / 3) / (2 * np.pi * hertz)
+    # One pole: b falls as (omega tau)^2 / 2.
+    tau = np.sqrt(2 * np.maximum(lost, 0.0) / (hertz**2 - taken[-1].frequency ** 2)) / (2 * np.pi)
     slowed = (lost > _CLEAR * unsure) & (tau > _MATTERS * sample)
     found = moved | slowed
     if not found.any() or "relaxation" in subject.known:
