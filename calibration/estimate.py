@@ -26,10 +26,24 @@ _SETTLED = 1e-6  # of a parameter's standard uncertainty
 
 @dataclass(frozen=True)
 class Belief:
-    """What is believed of parameters beforehand: values and standard uncertainties, (parameter,) each."""
+    """What is believed of parameters beforehand: values and standard uncertainties, (parameter,) each.
+
+    covariance: of the first parameters, where they were found together, (first, first); their uncertainties then don't
+    count.
+    """
 
     values: Array
     uncertainty: Array
+    covariance: Array | None = None
+
+    @property
+    def information(self) -> Array:
+        """The inverse of the covariance, (parameter, parameter)."""
+        found = np.diag(1 / self.uncertainty**2)
+        if self.covariance is not None:
+            count = len(self.covariance)
+            found[:count, :count] = _inverted(self.covariance)
+        return found
 
 
 @dataclass(frozen=True)
@@ -127,7 +141,16 @@ def _cost(at: Sequence[Linearised], x: Array, ys: Sequence[Array], shared: Belie
 
 
 def _pull(values: Array, belief: Belief) -> float:
-    return float((((values - belief.values) / belief.uncertainty) ** 2).sum())
+    away = values - belief.values
+    if belief.covariance is None:
+        return float(((away / belief.uncertainty) ** 2).sum())
+    return float(away @ belief.information @ away)
+
+
+def _inverted(covariance: Array) -> Array:
+    """Invert a covariance whose parameters have all sorts of units."""
+    scale = np.sqrt(np.diag(covariance))
+    return np.asarray(np.linalg.inv(covariance / np.outer(scale, scale)) / np.outer(scale, scale))
 
 
 class _Normal:
@@ -137,11 +160,11 @@ class _Normal:
         self, at: Sequence[Linearised], x: Array, ys: Sequence[Array], shared: Belief, own: Sequence[Belief]
     ) -> None:
         self._at, self._x, self._ys, self._own, self._shared = at, x, ys, own, shared
-        self._prior = 1 / shared.uncertainty**2
+        self._prior = shared.information
         self._data = np.zeros((len(x), len(x)))
-        self._rhs = -self._prior * (x - shared.values)
+        self._rhs = -self._prior @ (x - shared.values)
         self._blocks: list[tuple[Array, Array, Array]] = []
-        reduced = np.diag(self._prior)
+        reduced = self._prior
         for each, y, belief in zip(at, ys, own, strict=True):
             prior = 1 / belief.uncertainty**2
             H_ss = each.own.T @ each.own + np.diag(prior)
@@ -172,7 +195,7 @@ class _Normal:
         # H^-1 P H^-1, its blocks: with F = -inverse H_sg, a state's own rows of H^-1 are F C (shared), and so on.
         followers = [-inverse @ H_sg for inverse, H_sg, _ in self._blocks]
         priors = [1 / belief.uncertainty**2 for belief in self._own]
-        B = np.diag(self._prior)
+        B = self._prior
         for F, prior in zip(followers, priors, strict=True):
             B = B + F.T @ (prior[:, None] * F)
         shared_b = np.einsum("ij,jk,ik->i", C, B, C)
@@ -183,7 +206,7 @@ class _Normal:
             FC = F @ C
             own_covariance.append(inverse + FC @ F.T)
             whole = np.diag(own_covariance[-1])
-            variance = (FC**2) @ self._prior
+            variance = np.einsum("ij,jk,ik->i", FC, self._prior, FC)
             for other, (F_other, prior) in enumerate(zip(followers, priors, strict=True)):
                 row = FC @ F_other.T + (inverse if other == s else 0.0)
                 variance = variance + (row**2) @ prior

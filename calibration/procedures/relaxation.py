@@ -140,7 +140,7 @@ class Relaxation(ListedProcedure):
             Verdict("doubtful" if late or fit.found.misfit > _MISFIT else "good", tuple(words)),
             {"accuracy": self.accuracy, "samples": taken[0].record.volts.shape[1], "states": len(levels.states)},
             _ASSUMED,
-            {"capacitance_covariance": fit.covariance, "lateness": fit.lateness},
+            {"capacitance_covariance": fit.covariance, "lateness": fit.lateness, "programmed": subject.conductances},
             "" if times.is_seen else "no capacitance was seen; the numbers are bounds for 95 %",
         )
 

@@ -30,7 +30,6 @@ SKEW = "skew"
 _WAVEFORM = TwoTone()
 _SHARES = (1.0, 0.96, 0.93, 0.89)  # of the amplitude: so a converter of few steps errs in another way in each record
 _REPEATS = len(_SHARES)
-_SAME = 0.02  # relative
 _CLEAR = 4.0  # standard uncertainties
 _MATTERS = 0.01  # of a sample
 _WEAK = 0.5  # of the amplitude that was driven
@@ -82,7 +81,7 @@ class Skew(ListedProcedure):
         """Fit the delays, and hold those of the two frequencies against each other."""
         found = [_delays(subject, each) for each in taken]
         fast, slow = _averaged(found[:_REPEATS]), found[-1]
-        lateness, doubt = _network_part(subject)
+        lateness, doubt = _network_part(subject, taken[0].frequency)
         # A node that lags shows its record earlier: what is left after the network is the channel's.
         delay, type_a = fast.delay + lateness, fast.stderr
         type_b = np.hypot(fast.staircase, doubt)
@@ -168,7 +167,7 @@ def _averaged(found: Sequence[Delays]) -> Delays:
     )
 
 
-def _network_part(subject: Subject) -> tuple[Array, Array]:
+def _network_part(subject: Subject, frequency: float) -> tuple[Array, Array]:
     """Return by how much each read node lags by its capacitance, s, and its standard uncertainty, (read node,).
 
     While all sources move alike, node j lags by sum over k of Z_jk C_k (Elmore 1948, J. Appl. Phys. 19, 55). Zeros
@@ -184,17 +183,35 @@ def _network_part(subject: Subject) -> tuple[Array, Array]:
     C = np.array([quantity.values[row] if row >= 0 else 0.0 for row in rows])
     u = np.array([quantity.standard_uncertainty[row] if row >= 0 else 0.0 for row in rows])
     told = np.isfinite(C)
-    model = DirectModel(subject.network, subject.live_leads)
-    still = np.zeros((1, len(subject.live_leads)))
-    Z = model.solve(subject_conductances(subject), Sources.ideal(subject.live_leads), still).impedance[subject.read]
+    model, sources = DirectModel(subject.network, subject.live_leads), Sources.ideal(subject.live_leads)
+    whole, n = model.stiffness(subject_conductances(subject), sources), len(C)
+    Z = np.linalg.inv(whole)[:n, :n][subject.read]
     lag = Z @ np.where(told, C, 0.0)
+    beyond = _as_fitted(whole, model.injection(sources), np.where(told, C, 0.0), frequency)[subject.read] - lag
+    # Sources whose gains differ don't move quite alike.
+    unequal = np.abs(lag) * float(np.mean(subject.belief_in_sources()[0])) / np.sqrt(len(subject.live_leads))
     stated = record.quantity("relaxation time")
-    if stated.labels == subject.network.nodes:
+    programmed = record.raw.get("programmed")
+    if programmed is not None and np.array_equal(programmed, subject.conductances):
         # The same conductances still: then the lag is known better than the capacitances that make it.
-        then, doubt = stated.values[subject.read], stated.standard_uncertainty[subject.read]
-        if np.allclose(then, lag, rtol=_SAME, atol=float(np.abs(lag).max()) * _SAME):
-            return then, doubt
-    return lag, np.sqrt(Z**2 @ np.where(told, u, 0.0) ** 2)
+        return stated.values[subject.read] + beyond, np.hypot(stated.standard_uncertainty[subject.read], unequal)
+    return lag + beyond, np.sqrt(Z**2 @ np.where(told, u, 0.0) ** 2 + unequal**2)
+
+
+def _as_fitted(whole: Array, injection: Array, C: Array, frequency: float) -> Array:
+    """Return the lag that a fit of the two-tone sees while all sources move alike, s, (node,).
+
+    The weighted mean of its tones' phases over omega: what maximum likelihood makes of small ones.
+    """
+    n = len(C)
+    above, below = np.zeros(n), 0.0
+    for k, F in enumerate(_WAVEFORM.harmonics(2), start=1):
+        omega, at = 2 * np.pi * frequency * k, whole.astype(np.complex128)
+        at[np.arange(n), np.arange(n)] += 1j * omega * C
+        volts = np.linalg.solve(at, injection.sum(axis=1))[:n]
+        above -= abs(F) ** 2 * omega * np.angle(volts)
+        below += abs(F) ** 2 * omega**2
+    return above / below
 
 
 def _relative(
