@@ -81,11 +81,10 @@ class DirectModel:
         n, stiff = len(self.network.nodes), self.stiff
         series = sources.series[self.behind]
         ends = self._ends[self.behind]
-        K = self.branches.T @ (conductances[:, None] * self.branches) + ends.T @ (series[:, None] * ends)
-        A = self._ends[stiff].T
-        whole = np.block([[K, -A], [A.T, np.zeros((len(stiff), len(stiff)))]])
+        whole = self.stiffness(conductances, sources)
+        K = whole[:n, :n]
         try:
-            inverse = np.linalg.inv(whole)
+            inverse = np.asarray(np.linalg.inv(whole), dtype=np.float64)
         except np.linalg.LinAlgError:
             raise ModelError(self._undetermined(K)) from None
         Z = inverse[:n, :n]
@@ -97,6 +96,24 @@ class DirectModel:
         transfer[:, self.currents] = Z @ self._ends[self.currents].T
         out = sources.gain * levels + sources.offset
         return Solved(out @ transfer.T, transfer, Z, out)
+
+    def stiffness(self, conductances: Array, sources: Sources) -> Array:
+        """Return Kirchhoff's matrix bordered by the stiff sources, S and 1, (node + stiff, node + stiff)."""
+        stiff, series = self.stiff, sources.series[self.behind]
+        ends = self._ends[self.behind]
+        K = self.branches.T @ (conductances[:, None] * self.branches) + ends.T @ (series[:, None] * ends)
+        A = self._ends[stiff].T
+        whole = np.block([[K, -A], [A.T, np.zeros((len(stiff), len(stiff)))]])
+        return np.asarray(whole)
+
+    def injection(self, sources: Sources) -> Array:
+        """Return the right-hand side that a volt or ampere asked of each lead makes, (node + stiff, lead)."""
+        n, stiff = len(self.network.nodes), self.stiff
+        found = np.zeros((n + len(stiff), len(self.leads)))
+        found[:n, self.behind] = self._ends[self.behind].T * sources.series[self.behind]
+        found[:n, self.currents] = self._ends[self.currents].T
+        found[n + np.arange(len(stiff)), stiff] = 1.0
+        return found * sources.gain
 
     def by_conductance(self, solved: Solved) -> Array:
         """Return the derivatives of the node voltages by every branch's conductance, V/S, (drive, node, branch)."""

@@ -20,6 +20,7 @@ from freqprop_lab.values import Array
 SOURCE_GAIN, SOURCE_OFFSET, SOURCE_OFFSET_CURRENT = "source gain", "source offset", "source offset current"
 METER_GAIN, METER_OFFSET = "meter gain", "meter offset"
 SERIES, CONDUCTANCE = "source resistance", "conductance"
+INSTRUMENT_COVARIANCE = "instrument covariance"  # raw data of a record of gains
 _TOLD = 0.5  # of its former uncertainty: what hasn't fallen below that was not told by the readings
 _GOOD, _BAD = 1.3, 3.0  # misfit
 _HELD = 1e-9  # of the largest impedance
@@ -112,7 +113,7 @@ class LevelsFit:
         if not afresh:
             self._take_records(values, doubt)
         own = [Belief(np.log(state.tunable), in_branches[self._tunable]) for state in self.states]
-        return Belief(values, doubt), own
+        return Belief(values, doubt, None if afresh else self._found_together()), own
 
     def _take_records(self, values: Array, doubt: Array) -> None:
         """Believe an earlier record of gains and offsets instead of the data sheets."""
@@ -137,6 +138,25 @@ class LevelsFit:
                 if number is not None and np.isfinite(quantity.values[number]):
                     values[row] = quantity.values[number]
                     doubt[row] = max(float(quantity.standard_uncertainty[number]), 1e-12)
+
+    def _found_together(self) -> Array | None:
+        """Return the covariance that an earlier record of gains has of gains and offsets, if all channels are in it.
+
+        They share what they were traced to: taken one by one they would seem to agree on it.
+        """
+        record = self.subject.known.get("gains")
+        covariance = None if record is None else record.raw.get(INSTRUMENT_COVARIANCE)
+        if record is None or covariance is None or np.shape(covariance) != (self.layout.meter_offset.stop,) * 2:
+            return None
+        labels = {quantity.name: list(quantity.labels) for quantity in record.quantities}
+        leads = [lead.name for lead in self.subject.live_leads]
+        same = labels.get(SOURCE_GAIN) == leads and labels.get(METER_GAIN) == self.meter_labels
+        return np.asarray(covariance, dtype=np.float64) if same else None
+
+    def instrument_covariance(self) -> Array:
+        """Return the covariance of the gains and offsets of sources, then of meters; in their units, (all, all)."""
+        count = self.layout.meter_offset.stop
+        return self.found.covariance[:count, :count]
 
     @property
     def meter_labels(self) -> list[str]:

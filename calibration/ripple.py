@@ -13,6 +13,7 @@ from scipy.special import gammaincc
 
 from freqprop_lab.values import Array
 
+MAINS = (50.0, 60.0)  # Hz
 _FEWEST_SAMPLES = 64
 _FEWEST_PERIODS = 1.5  # below it a line can't be told from a drift
 _CHANCE = 1e-6  # that white noise shows such a line somewhere in a record
@@ -100,6 +101,14 @@ def without_lines(volts: Array, sample_rate: float, kept: Array) -> tuple[Array,
     wanted = np.concatenate([np.ones(1 + len(kept)), np.zeros(len(others))])
     chosen = np.concatenate([wanted, wanted[1:]]).astype(bool)
     return together.residuals + together.coefficients[:, chosen] @ together.columns[:, chosen].T, others
+
+
+def clear_of_mains(frequency: float) -> float:
+    """Return a lower frequency, Hz, by half to four fifths, whose tones 1 and 2 are farthest from mains' harmonics."""
+    tried = frequency * np.linspace(0.5, 0.8, 31)
+    tones = np.concatenate([tried, 2 * tried])
+    apart = np.min([np.abs(tones - np.maximum(np.round(tones / mains), 1) * mains) for mains in MAINS], axis=0)
+    return float(tried[np.minimum(*np.split(apart, 2)).round(9).argmax()])
 
 
 def _largest(left: Array, sample_rate: float) -> float | None:

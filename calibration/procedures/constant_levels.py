@@ -11,6 +11,7 @@ import numpy as np
 from calibration.drives import all_alike, one_at_a_time, sizes
 from calibration.levels import (
     CONDUCTANCE,
+    INSTRUMENT_COVARIANCE,
     METER_OFFSET,
     SOURCE_OFFSET,
     SOURCE_OFFSET_CURRENT,
@@ -91,7 +92,7 @@ class Gains(_ConstantLevels):
             fit.verdict(*_untold(fit, without=CONDUCTANCE)),
             self.settings(measured, taken),
             _ASSUMED,
-            raw_of(state, taken) | {"residuals": fit.residuals()},
+            raw_of(state, taken) | {"residuals": fit.residuals(), INSTRUMENT_COVARIANCE: fit.instrument_covariance()},
         )
 
 

@@ -13,14 +13,13 @@ from calibration.errors import ProcedureError
 from calibration.procedure import Findings, ListedProcedure, Measurement, Taken
 from calibration.procedures.constant_levels import n_periods
 from calibration.records import Points, Quantity, Verdict
-from calibration.ripple import Fitted, fitted, lines
+from calibration.ripple import MAINS, Fitted, fitted, lines
 from calibration.subject import Subject
 from freqprop_lab.names import shown
 from freqprop_lab.values import Array, ChannelDrive
 
 NOISE, BITS, SPECTRUM, HUM = "noise", "effective bits", "spectrum", "lines"
 CORNER, A_NOISE, B_NOISE = "corner of 1/f", "noise of a reading", "noise of b"
-_MAINS = (50.0, 60.0)
 _MOST_HARMONICS = 20
 _BLOCKS = 20
 _FEWEST_BLOCKS = 8
@@ -179,7 +178,7 @@ def _corners(left: Array, rate: float) -> tuple[Array, Array]:
 
 def named(frequency: float, resolution: float) -> str:
     """Return what a person calls a line: hum and its harmonics by the mains, others by their frequency."""
-    for mains in _MAINS:
+    for mains in MAINS:
         order = round(frequency / mains)
         if 1 <= order <= _MOST_HARMONICS and abs(frequency - order * mains) < max(resolution, 0.005 * frequency):
             return f"{mains:g} Hz hum" if order == 1 else f"harmonic {order} of {mains:g} Hz hum"
@@ -209,7 +208,7 @@ def _words_of_lines(subject: Subject, fit: Fitted, rms: Array, b_noise: Array) -
     frequency = float(fit.frequencies[strongest])
     name = named(frequency, sampling.frequency / sampling.samples_per_period)
     amplitude = float(np.median(fit.amplitudes[:, strongest]))
-    hum = next((mains for mains in _MAINS if f"{mains:g} Hz" in name), frequency)
+    hum = next((mains for mains in MAINS if f"{mains:g} Hz" in name), frequency)
     words = f"{name}, {amplitude:.3g} V in the median channel, makes b {np.median(b_noise) / white:.3g} times as noisy"
     remedies = [f"set lockin.hum: {hum:.4g} Hz"]
     collides = [k for k in (1, 2) if abs(k * sampling.frequency - frequency) < 1 / seconds]

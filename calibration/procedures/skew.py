@@ -19,7 +19,7 @@ from calibration.errors import ProcedureError
 from calibration.procedure import Findings, ListedProcedure, Measurement, Taken
 from calibration.procedures.constant_levels import n_periods
 from calibration.records import Quantity, Verdict
-from calibration.ripple import without_lines
+from calibration.ripple import clear_of_mains, without_lines
 from calibration.subject import Subject
 from freqprop_lab.lockin import demodulate
 from freqprop_lab.names import shown
@@ -28,7 +28,6 @@ from freqprop_lab.waveform import TwoTone
 
 SKEW = "skew"
 _WAVEFORM = TwoTone()
-_SLOW = 0.5  # of the frequency: what depends on it is no delay
 _SHARES = (1.0, 0.96, 0.93, 0.89)  # of the amplitude: so a converter of few steps errs in another way in each record
 _REPEATS = len(_SHARES)
 _CLEAR = 4.0  # standard uncertainties
@@ -68,9 +67,9 @@ class Skew(ListedProcedure):
     needs = ("every voltage source connected", "for a network with capacitance, relaxation before it")
 
     def measurements(self, subject: Subject) -> list[Measurement]:
-        """Return records of one drive: at the nudge's frequency, and at half of it."""
+        """Return records of one drive: at the nudge's frequency, and at a lower one, since a delay hangs on none."""
         periods, frequency = n_periods(subject, self.samples), subject.sampling.frequency
-        asked = [(frequency, share) for share in _SHARES] + [(frequency * _SLOW, 1.0)]
+        asked = [(frequency, share) for share in _SHARES] + [(clear_of_mains(frequency), 1.0)]
         return [
             Measurement(
                 _together(subject, self.volts, share), n_periods=periods, frequency=each, says=f"at {each:g} Hz"
@@ -82,7 +81,7 @@ class Skew(ListedProcedure):
         """Fit the delays, and hold those of the two frequencies against each other."""
         found = [_delays(subject, each) for each in taken]
         fast, slow = _averaged(found[:_REPEATS]), found[-1]
-        lateness, doubt = _network_part(subject)
+        lateness, doubt = _network_part(subject, taken[0].frequency)
         # A node that lags shows its record earlier: what is left after the network is the channel's.
         delay, type_a = fast.delay + lateness, fast.stderr
         type_b = np.hypot(fast.staircase, doubt)
@@ -168,7 +167,7 @@ def _averaged(found: Sequence[Delays]) -> Delays:
     )
 
 
-def _network_part(subject: Subject) -> tuple[Array, Array]:
+def _network_part(subject: Subject, frequency: float) -> tuple[Array, Array]:
     """Return by how much each read node lags by its capacitance, s, and its standard uncertainty, (read node,).
 
     While all sources move alike, node j lags by sum over k of Z_jk C_k (Elmore 1948, J. Appl. Phys. 19, 55). Zeros
@@ -184,10 +183,35 @@ def _network_part(subject: Subject) -> tuple[Array, Array]:
     C = np.array([quantity.values[row] if row >= 0 else 0.0 for row in rows])
     u = np.array([quantity.standard_uncertainty[row] if row >= 0 else 0.0 for row in rows])
     told = np.isfinite(C)
-    model = DirectModel(subject.network, subject.live_leads)
-    still = np.zeros((1, len(subject.live_leads)))
-    Z = model.solve(subject_conductances(subject), Sources.ideal(subject.live_leads), still).impedance[subject.read]
-    return Z @ np.where(told, C, 0.0), np.sqrt(Z**2 @ np.where(told, u, 0.0) ** 2)
+    model, sources = DirectModel(subject.network, subject.live_leads), Sources.ideal(subject.live_leads)
+    whole, n = model.stiffness(subject_conductances(subject), sources), len(C)
+    Z = np.linalg.inv(whole)[:n, :n][subject.read]
+    lag = Z @ np.where(told, C, 0.0)
+    beyond = _as_fitted(whole, model.injection(sources), np.where(told, C, 0.0), frequency)[subject.read] - lag
+    # Sources whose gains differ don't move quite alike.
+    unequal = np.abs(lag) * float(np.mean(subject.belief_in_sources()[0])) / np.sqrt(len(subject.live_leads))
+    stated = record.quantity("relaxation time")
+    programmed = record.raw.get("programmed")
+    if programmed is not None and np.array_equal(programmed, subject.conductances):
+        # The same conductances still: then the lag is known better than the capacitances that make it.
+        return stated.values[subject.read] + beyond, np.hypot(stated.standard_uncertainty[subject.read], unequal)
+    return lag + beyond, np.sqrt(Z**2 @ np.where(told, u, 0.0) ** 2 + unequal**2)
+
+
+def _as_fitted(whole: Array, injection: Array, C: Array, frequency: float) -> Array:
+    """Return the lag that a fit of the two-tone sees while all sources move alike, s, (node,).
+
+    The weighted mean of its tones' phases over omega: what maximum likelihood makes of small ones.
+    """
+    n = len(C)
+    above, below = np.zeros(n), 0.0
+    for k, F in enumerate(_WAVEFORM.harmonics(2), start=1):
+        omega, at = 2 * np.pi * frequency * k, whole.astype(np.complex128)
+        at[np.arange(n), np.arange(n)] += 1j * omega * C
+        volts = np.linalg.solve(at, injection.sum(axis=1))[:n]
+        above -= abs(F) ** 2 * omega * np.angle(volts)
+        below += abs(F) ** 2 * omega**2
+    return above / below
 
 
 def _relative(
@@ -246,8 +270,8 @@ def _words_of_frequency(subject: Subject, taken: Sequence[Taken], fast: Delays, 
     lost = 1 - np.abs(fast.b / slow.b)
     stairs = np.hypot(fast.staircase, slow.staircase) * 2 * np.pi * hertz
     unsure = np.sqrt((fast.b_stderr / fast.b) ** 2 + (slow.b_stderr / slow.b) ** 2 + stairs**2)
-    # One pole: b falls as (omega tau)^2 / 2, and three quarters of that lie between a frequency and its half.
-    tau = np.sqrt(np.maximum(lost, 0.0) * 8 / 3) / (2 * np.pi * hertz)
+    # One pole: b falls as (omega tau)^2 / 2.
+    tau = np.sqrt(2 * np.maximum(lost, 0.0) / (hertz**2 - taken[-1].frequency ** 2)) / (2 * np.pi)
     slowed = (lost > _CLEAR * unsure) & (tau > _MATTERS * sample)
     found = moved | slowed
     if not found.any() or "relaxation" in subject.known:
