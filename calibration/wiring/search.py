@@ -1,0 +1,120 @@
+"""The search: from no fault on, the faults that explain the readings best, and what else explains them nearly as well.
+
+Hypotheses with one fault more are scored at once by `Screen`, at two points: where the nuisances explain most (right
+where what is still unexplained is small), and where they are as believed, with more noise than there is (right where
+it is large, and would bend them). The best few are fitted for good. Several hypotheses are carried along; at the end
+each fault is taken out once and the best that could stand in its place is tried, so that a first step that was wrong
+is undone, and alternatives that can't be told apart are met.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from calibration.wiring.hypothesis import Hypothesis
+from calibration.wiring.model import (
+    Fit,
+    Normal,
+    Observed,
+    Point,
+    WiringModelError,
+    believed,
+    fit,
+    linearise,
+    nothing,
+    unread_sigma,
+)
+from calibration.wiring.screen import Candidate, Screen
+
+_ROUGH = 3e-3  # of the readings' size: what second orders of the nuisances may leave
+_WIDTH, _CHILDREN, _DEPTH = 4, 10, 6
+_NEAR = 12.0  # of ln: candidates so near the best are fitted too, up to
+_MOST = 24
+_WIDE = 0.5  # of ln G: a belief that wide is a fault's, and what was found of it is kept
+
+
+@dataclass
+class Search:
+    """All hypotheses that were fitted, by what they say."""
+
+    observed: Observed
+    fits: dict[Hypothesis, Fit | None] = field(default_factory=dict)
+
+    def run(self) -> list[Fit]:
+        """Return all fits, the likeliest first."""
+        front = [one for one in [self.fitted(self.observed.places.faultless)] if one is not None]
+        best = -np.inf
+        for _ in range(_DEPTH):
+            children = [child for parent in front[:_WIDTH] for child in self.extended(parent)]
+            children = sorted({id(one): one for one in children}.values(), key=lambda one: -one.ln_evidence)
+            before = max((one.ln_evidence for one in self.fits.values() if one is not None and one not in children), default=best)
+            if not children or children[0].ln_evidence <= before:
+                break
+            front = children
+        self.exchange()
+        return self.ranked()
+
+    def ranked(self) -> list[Fit]:
+        """Return all fits so far, the likeliest first."""
+        return sorted((one for one in self.fits.values() if one is not None), key=lambda one: -one.ln_evidence)
+
+    def exchange(self) -> None:
+        """Take each fault of the best hypothesis out, and look for a better one in its place; till none is."""
+        for _ in range(4):
+            best = self.ranked()[0]
+            for reduced in self.observed.places.reduced(best.hypothesis):
+                parent = self.fitted(reduced, like=best)
+                if parent is not None:
+                    self.extended(parent)
+            self.extended(best)
+            if self.ranked()[0] is best:
+                return
+
+    def fitted(self, hypothesis: Hypothesis, like: Fit | None = None, candidate: Candidate | None = None) -> Fit | None:
+        """Fit a hypothesis, once. like: one whose found values of faulty branches are kept to start from."""
+        if hypothesis not in self.fits:
+            start = self._start(hypothesis, like, candidate)
+            try:
+                self.fits[hypothesis] = fit(self.observed, hypothesis, start)
+            except (WiringModelError, np.linalg.LinAlgError):
+                self.fits[hypothesis] = None
+        return self.fits[hypothesis]
+
+    def extended(self, parent: Fit) -> list[Fit]:
+        """Fit the likeliest hypotheses with one fault more than a parent."""
+        chosen: dict[Hypothesis, Candidate] = {}
+        for screen in (self._screen(parent), self._rough_screen(parent)):
+            if screen is None:
+                continue
+            listed = screen.candidates(_MOST)
+            near = [one for one in listed[:_MOST] if one.gain > listed[0].gain - _NEAR]
+            for one in [*listed[:_CHILDREN], *near]:
+                chosen.setdefault(one.hypothesis, one)
+        found = [self.fitted(hypothesis, parent, one) for hypothesis, one in chosen.items()]
+        return [one for one in found if one is not None]
+
+    def _screen(self, parent: Fit) -> Screen:
+        return Screen(self.observed, parent.hypothesis, parent.belief, parent.at, parent.normal, parent.point)
+
+    def _rough_screen(self, parent: Fit) -> Screen | None:
+        observed, belief = self.observed, parent.belief
+        point = self._start(parent.hypothesis, parent, None)
+        size = np.sqrt((observed.y**2).mean(axis=2))
+        sigma = np.hypot(unread_sigma(observed, parent.hypothesis, observed.sigma), _ROUGH * size)
+        try:
+            at = linearise(observed, parent.hypothesis, belief, point, sigma)
+        except WiringModelError:
+            return None
+        return Screen(observed, parent.hypothesis, belief, at, Normal(observed, belief, at), point)
+
+    def _start(self, hypothesis: Hypothesis, like: Fit | None, candidate: Candidate | None) -> Point:
+        belief = believed(self.observed, hypothesis)
+        point = nothing(self.observed, belief)
+        if like is not None:
+            wide = np.minimum(belief.doubt, like.belief.doubt) > _WIDE
+            point.shared[wide] = like.point.shared[wide]
+        for branch, factor in candidate.ln_factors if candidate is not None else ():
+            point.shared[branch] = factor
+        return point
