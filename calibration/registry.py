@@ -10,6 +10,7 @@ from freqprop_lab.names import nearest, shown
 
 # name: module, class. Imported only when asked for.
 _PROCEDURES = {
+    "wiring": ("wiring", "Wiring"),
     "offsets": ("constant_levels", "Offsets"),
     "gains": ("constant_levels", "Gains"),
     "network": ("constant_levels", "NetworkConductances"),

@@ -32,6 +32,9 @@ _SHORT_DOUBT, _WRONG_DOUBT, _STUCK_DOUBT = 2.0, 1.2, 1.5  # of ln G
 _OWN = 0.5  # of an element's tolerance: by how much it may stray from setting to setting
 _UNREAD = 1e-3  # of the drive: what a lead that hangs in the air may pick up
 _SINGULAR = 1e15
+_MOST_STEPS = 15
+_SETTLED = 1e-2  # of chi^2 / 2
+_HOPELESS = 40.0  # of ln: how far behind what is hoped for a fit is given up
 
 
 @dataclass(frozen=True)
@@ -295,6 +298,7 @@ class Fit:
     belief: Belief = field(repr=False)
     at: At = field(repr=False)
     normal: Normal = field(repr=False)
+    finished: bool = True
 
 
 def gradient(observed: Observed, belief: Belief, at: At, point: Point) -> tuple[Array, Array]:
@@ -316,44 +320,55 @@ def unread_sigma(observed: Observed, hypothesis: Hypothesis, sigma: Array) -> Ar
     return np.where(gone, np.hypot(sigma, _UNREAD * np.abs(observed.sizes).max()), sigma) if gone.any() else sigma
 
 
-def fit(observed: Observed, hypothesis: Hypothesis, start: Point | None = None, *, most_steps: int = 12) -> Fit:
+def fit(observed: Observed, hypothesis: Hypothesis, start: Point | None = None, hope: float = -np.inf) -> Fit:
     """Return the nuisances that explain the readings best, and the evidence by Laplace's method.
 
-    The normal equations are kept for several steps where they still lead down. Raises WiringModelError.
+    The normal equations are kept for several steps where they still lead down. hope: a log evidence; once a next step
+    promises to stay far below it no more are made, and what is returned is not `finished`. Raises WiringModelError.
     """
     belief = believed(observed, hypothesis)
     sigma = unread_sigma(observed, hypothesis, observed.sigma)
+    fixed = observed.places.ln_prior(hypothesis) - float(np.log(sigma / observed.sigma).sum()) * observed.y.shape[2]
     point = start or nothing(observed, belief)
     at = linearise(observed, hypothesis, belief, point, sigma)
-    reached, normal, fresh = cost(belief, at, point), None, False
-    for _ in range(most_steps):
-        if normal is None:
-            normal, fresh = Normal(observed, belief, at), True
-        step, own = normal.solve(*gradient(observed, belief, at, point))
-        fraction = 1.0
-        while True:
-            tried = Point(point.shared + fraction * step, point.own + fraction * own)
-            there = _tried(observed, hypothesis, belief, tried, sigma)
-            now = np.inf if there is None else cost(belief, there, tried)
-            if now <= reached or fraction < 0.02:
-                break
-            fraction *= 0.3
-        if there is None or not now <= reached:
-            if fresh:
-                break
-            normal = None
-            continue
-        gained, point, at, reached = reached - now, tried, there, now
-        if gained < 1e-2:
+    normal, reached = Normal(observed, belief, at), cost(belief, at, point)
+    fresh, finished = True, True
+    for _ in range(_MOST_STEPS):
+        downhill = gradient(observed, belief, at, point)
+        step, own = normal.solve(*downhill)
+        promised = 0.5 * float(downhill[0] @ step + (downhill[1] * own).sum())
+        if fixed - 0.5 * normal.ln_determinant - reached + 1.5 * promised < hope - _HOPELESS:
+            finished = False
             break
-        if gained > 0.05 * (now + gained) or fraction < 1 or gained > 3:
-            normal = None  # far from the end yet: the old equations no longer fit
-        else:
-            fresh = False
-    normal = Normal(observed, belief, at)
-    ln_evidence = -reached - 0.5 * normal.ln_determinant + observed.places.ln_prior(hypothesis)
-    ln_evidence -= float(np.log(sigma / observed.sigma).sum()) * observed.y.shape[2]
-    return Fit(hypothesis, ln_evidence, 2 * reached, point, belief, at, normal)
+        point, at, now, fraction = _downhill(observed, hypothesis, belief, sigma, (point, at, reached), (step, own))
+        gained, reached = reached - now, now
+        if gained < _SETTLED and fresh:
+            break
+        fresh = gained > 1.0 or fraction < 1 or gained < _SETTLED  # else the old equations will do once more
+        if fresh:
+            normal = Normal(observed, belief, at)
+    if not fresh:
+        normal = Normal(observed, belief, at)
+    ln_evidence = fixed - reached - 0.5 * normal.ln_determinant
+    return Fit(hypothesis, ln_evidence, 2 * reached, point, belief, at, normal, finished)
+
+
+def _downhill(
+    observed: Observed,
+    hypothesis: Hypothesis,
+    belief: Belief,
+    sigma: Array,
+    here: tuple[Point, At, float],
+    step: tuple[Array, Array],
+) -> tuple[Point, At, float, float]:
+    """Return where a step leads, shortened until it leads down, and its length; where it started if it never does."""
+    point, _, reached = here
+    for fraction in (1.0, 0.3, 0.1, 0.03):
+        tried = Point(point.shared + fraction * step[0], point.own + fraction * step[1])
+        there = _tried(observed, hypothesis, belief, tried, sigma)
+        if there is not None and (now := cost(belief, there, tried)) <= reached:
+            return tried, there, now, fraction
+    return *here, 0.0
 
 
 def nothing(observed: Observed, belief: Belief) -> Point:

@@ -157,6 +157,13 @@ class Screen:
                 None if factors is None else factors[kept],
             )
 
+    def effect_of(self, ln_factor: float) -> Array:
+        """Return chi^2 between the predictions with each branch's G off by a factor and without, (branch,)."""
+        _, Q = self._branch_space()
+        x, share = np.expm1(ln_factor), np.minimum(self.at.own_share, 1 - _LEAST)
+        delta = x / (1 + x * share)
+        return np.asarray(np.einsum("sb,sbwb,wb->b", delta, Q, delta, optimize=True))
+
     def _with_part(self, part: Part, where: tuple[int, ...]) -> Hypothesis:
         return self.hypothesis.with_part(where[0], part)
 
@@ -212,7 +219,7 @@ class Screen:
         nodes = np.array(hypothesis.reads)
         wired = np.flatnonzero(nodes != NOTHING)
         others = at.everywhere[:, :, nodes[wired]]  # (s, k, j, l)
-        d = np.concatenate([others - at.predicted[:, :, None], -at.predicted[:, :, None]], axis=2)
+        d = others - at.predicted[:, :, None]
         a, e = (d**2).sum(axis=(0, 3)), (d @ at.residuals[..., None])[..., 0].sum(axis=0)
         b = (d @ at.C[:, None]) * at.A[:, :, None]  # (s, k, j, p)
         first, second = np.triu_indices(len(wired), 1)
@@ -220,15 +227,25 @@ class Screen:
         pairs = self._lowered(a[i, second] + a[j, first], e[i, second] + e[j, first], b[:, i, second] + b[:, j, first])
         where = list(zip(i.tolist(), j.tolist(), strict=True))
         yield Family(Move.READS, where, *pairs, partial(self._exchanged, Move.READS))
-        gone = self._lowered(a[wired, -1], e[wired, -1], b[:, wired, -1])
-        yield Family(Move.UNREAD, [(k,) for k in wired.tolist()], *gone, partial(self._pulled, Move.READS))
+        yield Family(Move.UNREAD, [(k,) for k in wired.tolist()], *self._unread(wired), partial(self._pulled, Move.READS))
         yield from self._mixed(wired, a, e, b)
+
+    def _unread(self, wired: Indices) -> tuple[Array, Array]:
+        """Return the change of chi^2 / 2 and the effect where channels read nothing, (wired,) each.
+
+        That is a step of -1 along the channel's gain, whose d'd is huge and all but explained by that gain: with p its
+        prior precision and c its variance the rest is p (1 - p c), which is taken from there instead of a difference.
+        """
+        place = len(self.observed.listed) + len(self.observed.behind) + wired
+        precision = 1 / self.belief.doubt[place] ** 2
+        effect = precision * (1 - precision * np.diag(self.normal.covariance)[place])
+        return 0.5 * effect + precision * (self.point.shared[place] + self.step[place]), effect
 
     def _mixed(self, wired: Indices, a: Array, e: Array, b: Array) -> Iterator[Family]:
         """Yield the exchange of all meter leads that suits every channel by itself best."""
         n = len(wired)
-        pairs = [x[wired][:, :n].reshape(n * n) for x in (a, e)]
-        table = self._lowered(*pairs, b[:, wired][:, :, :n].reshape(len(b), n * n, -1))[0].reshape(n, n)
+        pairs = [x[wired].reshape(n * n) for x in (a, e)]
+        table = self._lowered(*pairs, b[:, wired].reshape(len(b), n * n, -1))[0].reshape(n, n)
         rows, columns = linear_sum_assignment(table)
         moved = rows[rows != columns]
         if len(moved) < 3:

@@ -29,9 +29,9 @@ from calibration.wiring.model import (
 from calibration.wiring.screen import Candidate, Screen
 
 _ROUGH = 3e-3  # of the readings' size: what second orders of the nuisances may leave
-_WIDTH, _CHILDREN, _DEPTH = 4, 10, 6
-_NEAR = 12.0  # of ln: candidates so near the best are fitted too, up to
-_MOST = 24
+_WIDTH, _DEPTH = 4, 6
+_AT_LEAST, _CHILDREN, _MOST = 3, 10, 24  # of candidates: always fitted; where they are near the first; or promising
+_NEAR = 12.0  # of ln
 _WIDE = 0.5  # of ln G: a belief that wide is a fault's, and what was found of it is kept
 
 
@@ -44,15 +44,19 @@ class Search:
 
     def run(self) -> list[Fit]:
         """Return all fits, the likeliest first."""
-        front = [one for one in [self.fitted(self.observed.places.faultless)] if one is not None]
-        best = -np.inf
+        first = self.fitted(self.observed.places.faultless)
+        if first is None:
+            raise WiringModelError("the network as it is listed has no voltages")
+        front, best = [first], first.ln_evidence
         for _ in range(_DEPTH):
-            children = [child for parent in front[:_WIDTH] for child in self.extended(parent)]
-            children = sorted({id(one): one for one in children}.values(), key=lambda one: -one.ln_evidence)
-            before = max((one.ln_evidence for one in self.fits.values() if one is not None and one not in children), default=best)
-            if not children or children[0].ln_evidence <= before:
+            children: dict[Hypothesis, Fit] = {}
+            for parent in front[:_WIDTH]:
+                children |= {child.hypothesis: child for child in self.extended(parent)}
+            front = sorted(children.values(), key=lambda one: -one.ln_evidence)
+            if not front or front[0].ln_evidence <= best:
                 break
-            front = children
+            best = front[0].ln_evidence
+            front = [whole for one in front[:_WIDTH] if (whole := self.fitted(one.hypothesis)) is not None]
         self.exchange()
         return self.ranked()
 
@@ -65,19 +69,30 @@ class Search:
         for _ in range(4):
             best = self.ranked()[0]
             for reduced in self.observed.places.reduced(best.hypothesis):
-                parent = self.fitted(reduced, like=best)
+                parent = self.fitted(reduced, best, hope=best.ln_evidence)
                 if parent is not None:
                     self.extended(parent)
             self.extended(best)
             if self.ranked()[0] is best:
                 return
 
-    def fitted(self, hypothesis: Hypothesis, like: Fit | None = None, candidate: Candidate | None = None) -> Fit | None:
-        """Fit a hypothesis, once. like: one whose found values of faulty branches are kept to start from."""
-        if hypothesis not in self.fits:
-            start = self._start(hypothesis, like, candidate)
+    def fitted(
+        self,
+        hypothesis: Hypothesis,
+        like: Fit | None = None,
+        candidate: Candidate | None = None,
+        hope: float = -np.inf,
+    ) -> Fit | None:
+        """Fit a hypothesis, once. like: one whose found values of faulty branches are kept to start from.
+
+        hope: a log evidence that it should come near to; else it is given up early, until it is asked for again
+        without.
+        """
+        known = self.fits.get(hypothesis)
+        if hypothesis not in self.fits or (known is not None and not known.finished and hope == -np.inf):
+            start = self._start(hypothesis, like, candidate) if known is None else known.point
             try:
-                self.fits[hypothesis] = fit(self.observed, hypothesis, start)
+                self.fits[hypothesis] = fit(self.observed, hypothesis, start, hope)
             except (WiringModelError, np.linalg.LinAlgError):
                 self.fits[hypothesis] = None
         return self.fits[hypothesis]
@@ -85,15 +100,23 @@ class Search:
     def extended(self, parent: Fit) -> list[Fit]:
         """Fit the likeliest hypotheses with one fault more than a parent."""
         chosen: dict[Hypothesis, Candidate] = {}
-        for screen in (self._screen(parent), self._rough_screen(parent)):
+        best = self.ranked()[0].ln_evidence
+        for screen, hopeful in ((self._screen(parent), True), (self._rough_screen(parent), False)):
             if screen is None:
                 continue
             listed = screen.candidates(_MOST)
-            near = [one for one in listed[:_MOST] if one.gain > listed[0].gain - _NEAR]
-            for one in [*listed[:_CHILDREN], *near]:
-                chosen.setdefault(one.hypothesis, one)
-        found = [self.fitted(hypothesis, parent, one) for hypothesis, one in chosen.items()]
-        return [one for one in found if one is not None]
+            for number, one in enumerate(listed[:_MOST]):
+                promises = hopeful and parent.ln_evidence + one.gain > best - _NEAR
+                near = number < _CHILDREN and one.gain > listed[0].gain - _NEAR
+                if number < _AT_LEAST or near or promises:
+                    chosen.setdefault(one.hypothesis, one)
+        found = []
+        for hypothesis, one in sorted(chosen.items(), key=lambda pair: -pair[1].gain):
+            made = self.fitted(hypothesis, parent, one, hope=best)
+            if made is not None:
+                found.append(made)
+                best = max(best, made.ln_evidence)
+        return found
 
     def _screen(self, parent: Fit) -> Screen:
         return Screen(self.observed, parent.hypothesis, parent.belief, parent.at, parent.normal, parent.point)
