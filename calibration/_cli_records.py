@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from calibration import RECORDS_FOLDER
 from calibration._numbers import measure, with_doubt
 
 if TYPE_CHECKING:
     from calibration.records import CalibrationRecord, Comparison, Drift, Quantity, RecordError
 
-FOLDER = Path("calibrations")  # where procedures leave their records
 _MOST_LINES = 24  # of one table, and of drifts
 _AGES = (("d", 86400), ("h", 3600), ("min", 60))
 
 
 @click.command("list")
-@click.argument("folder", type=click.Path(path_type=Path), default=FOLDER)
+@click.argument("folder", type=click.Path(path_type=Path), default=Path(RECORDS_FOLDER))
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects.")
 def list_records(folder: Path, *, as_json: bool) -> None:
     """List the records in FOLDER (calibrations), oldest first, and what is wrong with those that can't be used."""

@@ -16,14 +16,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from calibration.errors import ModelError
 from freqprop_lab.bench import Lead
 from freqprop_lab.names import shown
 from freqprop_lab.network import Network
 from freqprop_lab.values import Array
-
-
-class ModelError(ValueError):
-    """The network can't be described by conductances alone, or has no voltages; the message names branch or node."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +108,10 @@ class DirectModel:
         ends = self._ends[self.behind]
         across = solved.volts @ ends.T - solved.out[:, self.behind]
         return np.asarray(-np.einsum("jk,dk->djk", solved.impedance @ ends.T, across))
+
+    def branch_of_lead(self, number: int) -> Array:
+        """Return where a lead's ends are: +1 and -1, (node,)."""
+        return np.asarray(self._ends[number])
 
     def _undetermined(self, K: Array) -> str:
         loose = [name for name, row in zip(self.network.nodes, np.abs(K), strict=True) if not row.any()]

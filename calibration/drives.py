@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from calibration.direct_model import DirectModel, Sources
-from calibration.procedure import ProcedureError
+from calibration.errors import ProcedureError
 from calibration.subject import Subject
 from freqprop_lab.values import Array, ChannelDrive
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from calibration.errors import EstimateError
 from freqprop_lab.values import Array
 
 _MOST_STEPS = 60
@@ -70,10 +71,6 @@ class Estimate:
     def misfit(self) -> float:
         """The root of chi^2 a degree of freedom: 1 where the model and the noise explain the readings."""
         return float(np.sqrt(self.chi_square / max(self.degrees_of_freedom, 1)))
-
-
-class EstimateError(ValueError):
-    """No parameters explain the readings at all."""
 
 
 def estimate(model: Model, shared: Belief, own: Sequence[Belief]) -> Estimate:

@@ -70,10 +70,6 @@ class Findings:
     notes: str = ""
 
 
-class ProcedureError(ValueError):
-    """This bench, or what was measured, does not allow the procedure; the message says what to do."""
-
-
 Process = Generator[Measurement, Taken, Findings]
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from calibration.procedure import Findings, Measurement, Plan, Procedure, ProcedureError, Taken
+from calibration.errors import ProcedureError
+from calibration.procedure import Findings, Measurement, Plan, Procedure, Taken
 from calibration.records import CalibrationRecord, InstrumentId, RecordFolder
 from calibration.subject import Subject, subject_of
 from freqprop_lab.bench import Bench
@@ -122,6 +123,7 @@ def calibrate(
         raise ProcedureError(f"bench {bench.name} is corrected already; open it with corrected=False to calibrate it")
     try:
         instruments = identities(bench)
+        _program_what_is_listed(bench)
         subject = subject_of(bench, known_records(folder, bench, now()))
         findings = run_procedure(bench, procedure, subject, stop, tell)
     finally:
@@ -143,6 +145,14 @@ def calibrate(
         raw=dict(findings.arrays),
     )
     return Calibrated(record, folder.add(record))
+
+
+def _program_what_is_listed(bench: Bench) -> None:
+    """Give elements that nobody has programmed yet what the bench file lists, so that somebody knows what they hold."""
+    held = bench.conductances
+    if len(held) and np.isnan(held).any():
+        lowest, highest = bench.conductance_limits()
+        bench.program(np.clip(np.where(np.isnan(held), bench.network.own_conductances, held), lowest, highest))
 
 
 def _take(bench: Bench, wanted: Measurement) -> Taken:

@@ -7,16 +7,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from calibration.errors import SubjectError
 from calibration.records import CalibrationRecord, Reference
 from freqprop_lab.bench import Bench, Lead
 from freqprop_lab.config import AssumedSection, CalibrationSection, RatingsSection, ReferenceSection, SamplingSection
 from freqprop_lab.names import nearest, shown
 from freqprop_lab.network import GROUND, Network
 from freqprop_lab.values import Array, Scales
-
-
-class SubjectError(ValueError):
-    """The bench is not one that can be calibrated so; the message says what to change."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +23,8 @@ class Subject:
     leads: of all source channels; live: which of them are connected while nothing clamps. resting: V or A. source_low,
     source_high: V or A; meter_low, meter_high: V, NaN where nothing reads. conductance_low, conductance_high: S.
     meter_channels, element_channels: the channel's name by node's or branch's name. neighbours: see Bench.neighbours.
-    known: earlier records by procedure, newest each. repeatable: nothing happens but arithmetic.
+    known: earlier records by procedure, newest each. repeatable: nothing happens but arithmetic. is_corrected: what the
+    elements are told to have they truly have, by calibration.
     """
 
     name: str
@@ -52,6 +50,7 @@ class Subject:
     references: tuple[ReferenceSection, ...]
     known: Mapping[str, CalibrationRecord] = field(default_factory=dict)
     repeatable: bool = False
+    is_corrected: bool = False
 
     @property
     def live_leads(self) -> tuple[Lead, ...]:
@@ -181,4 +180,5 @@ def subject_of(bench: Bench, known: Mapping[str, CalibrationRecord] | None = Non
         tuple(section.references),
         known or {},
         bench.repeatable,
+        bench.correction is not None and bench.correction.conductances is not None,
     )

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from freqprop_lab.bench import Bench
+from freqprop_lab.bench import Bench, BenchChangedError
 from freqprop_lab.rules import Block, Example, Measurement, Rule
 from freqprop_lab.runs import Checkpoint, RunFolder
 from freqprop_lab.stopping import Interrupted, StopRequest
@@ -213,8 +213,20 @@ class Trainer:
             line |= {f"scores_{name}": value for name, value in scores.as_dict().items() if value is not None}
         log.append_epoch(line)
         state.n_epoch_lines += 1
+        self._look_after_bench(log)
         if last or not self.bench.repeatable or time.monotonic() - self._saved > _SAVE_EPOCHS_EVERY:
             self.save(log)
+
+    def _look_after_bench(self, log: RunFolder) -> None:
+        """Probe the bench where that is due. A change is raised with everything saved, so that the run can go on."""
+        watch = self.bench.watch
+        if watch is None or self.state.epoch % watch.every:
+            return
+        try:
+            watch.check(self.bench)
+        except BenchChangedError:
+            self.save(log, sync=True)
+            raise
 
     def _runs_blocks(self) -> bool:
         plan = self._plan(1)
@@ -309,6 +321,8 @@ class Trainer:
             (bench_arrays if isinstance(value, np.ndarray) else bench_values)[f"bench.{name}"] = value
         if self.bench.delays is not None:
             bench_arrays["delays"] = self.bench.delays
+        if self.bench.watch is not None:
+            bench_arrays |= {f"watch.{name}": value for name, value in self.bench.watch.state().items()}
         arrays = {
             "wished": state.wished,
             "realised": self.bench.conductances,
@@ -337,6 +351,10 @@ class Trainer:
         self.bench.delays = arrays.get("delays")
         held = {**arrays, **values}
         self.bench.restore({name.removeprefix("bench."): held[name] for name in held if name.startswith("bench.")})
+        if self.bench.watch is not None:
+            self.bench.watch.restore(
+                {name.removeprefix("watch."): held[name] for name in held if name.startswith("watch.")}
+            )
 
     def _tell(self, tell: Callable[[Progress], None], began: float, first: int) -> None:
         state, now = self.state, time.monotonic()

@@ -7,11 +7,9 @@ the static network, which all others are compared with.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from freqprop_lab.bench import (
     Bench,
@@ -27,13 +25,10 @@ from freqprop_lab.config import (
     BarabasiAlbertSection,
     BenchRequest,
     BenchSettings,
-    Document,
     FileError,
     build_network,
     parse_network,
 )
-from freqprop_lab.elements import Element
-from freqprop_lab.names import nearest
 from freqprop_lab.network import Network, NetworkError
 from freqprop_lab.streams import random_streams
 from freqprop_lab.tasks import COSTS, Objective, make_cost
@@ -50,10 +45,11 @@ from simulated_bench.blocks import (
 )
 from simulated_bench.breadboard import Breadboard, Excitation, with_tolerance, with_true_resistances
 from simulated_bench.card import SimulatedMeter, SimulatedSource
+from simulated_bench.checks import certified, check_converter, check_names, refuse_what_needs_more
 from simulated_bench.circuit import Circuit, CircuitError
-from simulated_bench.faults import check_faults, exchanged, of_tunable, with_drives_exchanged, with_faults
+from simulated_bench.faults import exchanged, of_tunable, with_drives_exchanged, with_faults
 from simulated_bench.resistors import SimulatedResistors
-from simulated_bench.settings import MeterSection, NumericBenchFile, PartsSection, SourceSection
+from simulated_bench.settings import NumericBenchFile, PartsSection
 from simulated_bench.sparse import Feed, run_block
 from simulated_bench.truth import Truth
 from simulated_bench.wiring import wire
@@ -70,7 +66,7 @@ class NumericBench(Bench):
         hardware = np.random.default_rng(model.hardware_seed).spawn(
             6
         )  # a new one goes at the end: the others keep theirs
-        _refuse_what_needs_more(network)
+        refuse_what_needs_more(network)
         wires = wire(network, built)
         self._faults = built.faults
         self._faultless = with_tolerance(network, built.parts.tolerance, hardware[0])
@@ -80,11 +76,11 @@ class NumericBench(Bench):
         connections = with_drives_exchanged(connections, network.nodes, self._faults.swapped_drives)
         true = with_faults(self._faultless, self._faults.by(0))
         self.breadboard = Breadboard(true, connections, wires.gauge, capacitance, built.solver)
-        sure = _certified(self._source_nodes, built.source)
+        sure = certified(self._source_nodes, built.source)
         self._source = SimulatedSource("source", self.breadboard, built.source, wires.clamp[0], hardware[1], sure)
         nodes = np.arange(len(network.nodes))
         read = exchanged(network.nodes, self._faults.swapped_reads)
-        period, sure = 1 / model.sampling.frequency, _certified(network.nodes, built.meter)
+        period, sure = 1 / model.sampling.frequency, certified(network.nodes, built.meter)
         self._meter = SimulatedMeter("meter", self.breadboard, read, built.meter, period, noise, hardware[2], sure)
         self._meter.exact = self._meter.exact and not self._faults.swapped_reads
         names = network.tunable_names
@@ -449,10 +445,9 @@ class NumericKind(BenchKind):
             model = model.model_copy(update={"meter": model.meter.model_copy(update={"synchronised": False})})
         drawn = model.network.kind not in ("csv", "spice")
         network = _drawn_network(settings, model, request) if drawn else described_network(settings, model, request)
-        _check_names(model, network, where)
-        check_faults(model.faults, network, _driven(model, network), network.nodes, where)
-        _check_converter(model.as_built(), where)
+        check_converter(model.as_built(), where)
         try:
+            check_names(model, network, where)
             return NumericBench(model, network, random_streams(request.seed)["noise"])
         except (NetworkError, CircuitError) as error:
             raise FileError(where.path, f'section "network": {error}', where.line(("network",))) from None
@@ -486,57 +481,6 @@ def _drawn_network(settings: BenchSettings, model: NumericBenchFile, request: Be
         return build_network(section, settings.folder, siemens, request.ports, streams["graph"], streams["ports"])
     except NetworkError as error:
         raise FileError(where.path, f'section "network": {error}', where.line(("network",))) from None
-
-
-def _check_names(model: NumericBenchFile, network: Network, document: Document) -> None:
-    stuck = model.resistors.stuck
-    for name in stuck if isinstance(stuck, list) else ():
-        if name not in network.tunable_names:
-            message = f'resistors.stuck: no tunable branch "{name}".{nearest(name, network.tunable_names)}'
-            raise FileError(document.path, message, document.line(("resistors", "stuck")))
-    for name in model.parts.capacitances:
-        if name not in network.index:
-            message = f'parts.capacitances: no node "{name}".{nearest(name, network.nodes)}'
-            raise FileError(document.path, message, document.line(("parts", "capacitances", name)))
-    for section, settings in (("source", model.source), ("meter", model.meter)):
-        for name in settings.certified.nodes if settings.certified is not None else ():
-            known = network.nodes if section == "meter" else _driven(model, network)
-            if name not in known:
-                what = "node that a source drives" if section == "source" else "node"
-                message = f'{section}.certified: no {what} "{name}".{nearest(name, known)}'
-                raise FileError(document.path, message, document.line((section, "certified", "nodes")))
-
-
-def _driven(model: NumericBenchFile, network: Network) -> list[str]:
-    """Return the nodes that the plus end of a source reaches, other than to clamp them."""
-    wires = wire(network, model)
-    clamps = set(wires.clamp[0].tolist())
-    driven = [wired for channel, wired in enumerate(wires.connections) if channel not in clamps]
-    return [network.nodes[node] for wired in driven for node in (wired.plus, wired.minus) if node >= 0]
-
-
-def _certified(nodes: Sequence[str], settings: SourceSection | MeterSection) -> NDArray[np.bool_]:
-    """Say which channels have a certificate, (channel,), by the nodes that they are at."""
-    named = () if settings.certified is None else settings.certified.nodes
-    return np.isin(np.array(nodes), np.array(named, dtype=str))
-
-
-def _check_converter(built: NumericBenchFile, document: Document) -> None:
-    """Refuse what is not worked out: how charges follow the staircase that a converter makes of a nudge."""
-    if built.source.bits is not None and (built.parts.capacitance or any(built.parts.capacitances.values())):
-        message = "source.bits and parts.capacitance don't go together on a numeric bench; take one of them out"
-        raise FileError(document.path, message, document.line(("source", "bits")))
-
-
-def _refuse_what_needs_more(network: Network) -> None:
-    """Raise NetworkError for branches that this bench would leave out: they are for the analyses of a circuit."""
-    for branch in network.branches:
-        if not isinstance(branch.element, Element):
-            raise NetworkError(
-                f'branch "{branch.name}": the numeric bench has no {branch.element.kind} as a branch. Give capacitance '
-                "by parts.capacitance or parts.capacitances; transistors are for simulated_bench.analyses",
-                branch.name,
-            )
 
 
 def _true_capacitance(network: Network, parts: PartsSection, rng: np.random.Generator) -> Array:

@@ -20,7 +20,7 @@ from simulated_bench.blocks import Parts
 from simulated_bench.breadboard import Breadboard
 from simulated_bench.faults import TunableFaults
 from simulated_bench.settings import ResistorsSection
-from simulated_bench.wipers import drawn_tracks, drawn_wires, spread_about
+from simulated_bench.wipers import drawn_shapes
 
 _DRIFT_RECORDS = 1000
 
@@ -54,11 +54,9 @@ class SimulatedResistors(TunableResistor):
         else:
             self._stuck = drawn < settings.stuck
         own = rng.spawn(1)[0]  # what came later has a stream of its own, so that the draws above stay what they were
-        self._tracks = drawn_tracks(settings.nonlinearity, self.n_elements, own)
-        deviates = own.standard_normal((2, self.n_elements))
+        of_all = (settings.nonlinearity, settings.wiper_spread, settings.wire)
+        self._shapes = drawn_shapes(*of_all, self.n_elements, own)
         self._wiper = settings.wiper or 0.0
-        self._wipers = spread_about(self._wiper, settings.wiper_spread, deviates[0])
-        self._wires = drawn_wires(settings.wire, deviates[1])
         self._settings, self._noise = settings, noise or np.random.default_rng()
         self._always_stuck, self._happens = self._stuck, False
         self._faults: TunableFaults | None = None
@@ -217,13 +215,12 @@ class SimulatedResistors(TunableResistor):
     def _truth(self, nominal: Array) -> Array:
         """Return the true conductance: the end-to-end resistance, or a continuous element's value, is off."""
         if self._ladder is None:
-            true = np.asarray((self._tracks.bent(nominal) if self._bends else nominal) * self._factor)
-            return np.asarray(true / (1 + true * self._wires)) if self._bends else true
+            true = np.asarray((self._shapes.tracks.bent(nominal) if self._bends else nominal) * self._factor)
+            return np.asarray(true / (1 + true * self._shapes.wire)) if self._bends else true
         if not self._bends or self._settings.end_to_end is None:
             return np.asarray(1 / ((1 / nominal - self._wiper) * self._factor + self._wiper))
         share = (1 / nominal - self._wiper) / self._settings.end_to_end
-        track = self._settings.end_to_end * (share + self._tracks.straying(share)) * self._factor
-        return np.asarray(1 / (np.maximum(track, 0.0) + self._wipers + self._wires))
+        return np.asarray(1 / self._shapes.ohms(share, self._settings.end_to_end * self._factor, self._wiper))
 
 
 def _nominal(settings: ResistorsSection) -> Array | None:

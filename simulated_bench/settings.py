@@ -11,7 +11,7 @@ from simulated_bench.faults import FaultsWithEvents
 
 Positive = Field(gt=0)
 NotNegative = Field(ge=0)
-_STEEPEST = 0.15  # of a wiper's nonlinearity: below 1 / (2 pi), so that R keeps rising with the code
+STEEPEST = 0.15  # of a wiper's nonlinearity: below 1 / (2 pi), so that R keeps rising with the code
 
 
 class CertifiedSection(Section):
@@ -82,7 +82,7 @@ class ResistorsSection(Section):
     tolerance: Annotated[Fraction, NotNegative] = 0.0
     stuck: Annotated[Fraction, Field(ge=0, le=1)] | list[str] = 0.0
     drift: Annotated[Fraction, NotNegative] = 0.0
-    nonlinearity: Annotated[Fraction, Field(ge=0, le=_STEEPEST)] = 0.0
+    nonlinearity: Annotated[Fraction, Field(ge=0, le=STEEPEST)] = 0.0
     wiper_spread: Annotated[Fraction, NotNegative] = 0.0
     wire: Annotated[Ohms, NotNegative] = 0.0
     repeatability: Annotated[Fraction, NotNegative] = 0.0

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from freqprop_lab.values import Array
 
@@ -35,10 +34,6 @@ class Tracks:
         t = np.log(np.maximum(conductances, np.finfo(float).tiny)) + self.phase
         return np.asarray(conductances * np.exp(self.bow * np.sin(t / 2) + self.bend * np.sin(t)))
 
-    def of(self, elements: NDArray[np.intp]) -> Tracks:
-        """Return the shapes of some of the elements, which may repeat."""
-        return Tracks(self.bow[elements], self.bend[elements], self.phase[elements])
-
 
 def drawn_tracks(nonlinearity: float, n_elements: int, rng: np.random.Generator) -> Tracks:
     """Draw the shapes of elements: how much is bow and how much bend, with which signs."""
@@ -47,11 +42,34 @@ def drawn_tracks(nonlinearity: float, n_elements: int, rng: np.random.Generator)
     return Tracks(nonlinearity * share * signs[0], nonlinearity * (1 - share) * signs[1], phase)
 
 
-def spread_about(mean: float, relative: float, deviates: Array) -> Array:
-    """Return resistances about a mean, Ohm, by normal deviates; none falls to nothing."""
-    return np.asarray(mean * np.maximum(1 + relative * deviates, _SMALLEST))
+@dataclass(frozen=True)
+class Shapes:
+    """How elements differ from what is listed. wiper: factor of its resistance, wire: Ohm in series, (element,)."""
+
+    tracks: Tracks
+    wiper: Array
+    wire: Array
+
+    def of(self, element: int) -> Shapes:
+        """Return those of one element."""
+        one = slice(element, element + 1)
+        tracks = Tracks(self.tracks.bow[one], self.tracks.bend[one], self.tracks.phase[one])
+        return Shapes(tracks, self.wiper[one], self.wire[one])
+
+    def ohms(self, share: Array, end_to_end: Array | float, wiper: Array | float) -> Array:
+        """Return the true resistance of potentiometers at a share of their codes, Ohm, (element,)."""
+        track = end_to_end * np.maximum(share + self.tracks.straying(share), 0.0)
+        return np.asarray(track + wiper * self.wiper + self.wire)
 
 
-def drawn_wires(mean: float, deviates: Array) -> Array:
-    """Return the resistance of the wire in series with each element, Ohm."""
-    return spread_about(mean, _WIRE_SPREAD, deviates)
+def drawn_shapes(
+    nonlinearity: float, wiper_spread: float, wire: float, n_elements: int, rng: np.random.Generator
+) -> Shapes:
+    """Draw shapes. wiper_spread: relative standard deviation; wire: its mean, Ohm, about which 30 % spread."""
+    tracks = drawn_tracks(nonlinearity, n_elements, rng)
+    deviates = rng.standard_normal((2, n_elements))
+    wiper, wire_factor = (
+        np.maximum(1 + spread * each, _SMALLEST)
+        for spread, each in zip((wiper_spread, _WIRE_SPREAD), deviates, strict=True)
+    )
+    return Shapes(tracks, wiper, wire * wire_factor)

@@ -13,9 +13,10 @@ from typing import Protocol
 
 import numpy as np
 
-from freqprop_lab.network import Network
+from freqprop_lab.network import GROUND, Network
 from freqprop_lab.values import Array
 from simulated_bench.circuit import Circuit, CircuitError, Connection
+from simulated_bench.faults import TunableFaults
 
 _LEAKAGE = 1e9  # Ohm, of a relay that is open
 _SAME = 12  # decimals in which two instants of a nonlinear network count as alike
@@ -61,18 +62,34 @@ class Held:
         return np.where(number < 0, self.before, self.samples[np.maximum(inside, 0)])
 
 
+@dataclass(frozen=True)
+class Misjudgement:
+    """How a channel errs: what is truly put out or read is gain x value + offset (V or A), `delay` s late."""
+
+    gain: float = 1.0
+    offset: float = 0.0
+    delay: float = 0.0
+
+
 class World:
     """One breadboard with named terminals. Every public call may come from any server's thread.
 
-    terminals: where each source channel is connected, by name such as `daq/ao0`. conductances: true values of the
-    tunable branches by name, S. gauge: see `Circuit`.
+    terminals: where each source channel is connected, by name such as `daq/ao0`. gauge: see `Circuit`. faults: of the
+    tunable branches. `errors`: of source channels by terminal, and of meter channels by the like, `daq/ai0`.
     """
 
     def __init__(
-        self, network: Network, terminals: Mapping[str, Connection], rng: np.random.Generator, gauge: int | None = None
+        self,
+        network: Network,
+        terminals: Mapping[str, Connection],
+        rng: np.random.Generator,
+        gauge: int | None = None,
+        faults: TunableFaults | None = None,
     ) -> None:
         self.network = network
         self.rng = rng
+        self.errors: dict[str, Misjudgement] = {}
+        self._faults = faults
         self._terminals = dict(terminals)
         self._gauge = gauge
         self._circuits: dict[tuple[str, ...], tuple[Circuit, int]] = {}
@@ -101,27 +118,48 @@ class World:
             self._signals[terminal] = signal
 
     def level(self, terminal: str) -> float:
-        """Return what is on a terminal now: V or A; 0 where it is disconnected."""
+        """Return what its instrument thinks is on a terminal now: V or A; 0 where it is disconnected."""
         with self._lock:
             signal = self._signals[terminal]
             return 0.0 if signal is None else float(signal.at(np.array([self._now]))[0])
 
     def program(self, conductances: Mapping[str, float]) -> None:
-        """Set the true conductances of tunable branches, S, by name."""
+        """Set the conductances that the elements of tunable branches truly have, S, by name."""
         with self._lock:
             self._conductances |= dict(conductances)
             for circuit, _ in self._circuits.values():
                 circuit.program(self._true())
 
     def conductance(self, branch: str) -> float:
-        """Return the true conductance of a tunable branch, S."""
+        """Return what the element of a tunable branch truly has, S."""
         return self._conductances[branch]
+
+    def conductances(self) -> Array:
+        """Return what the tunable branches truly conduct, faults and all, S, (tunable,)."""
+        with self._lock:
+            return self._true()
+
+    def read(self, instrument: str, leads: Mapping[str, str | None], times: Array) -> Array:
+        """Return what an instrument's channels read at times, V, (channel, time), each with its error.
+
+        leads: the node that each channel is wired to; None: it reads 0 V, and its offset.
+        """
+        errors = [self.errors.get(f"{instrument}/{channel}", _NO_ERROR) for channel in leads]
+        nodes, seen = list(leads.values()), np.zeros((len(leads), len(times)))
+        for delay in {error.delay for error in errors}:
+            rows = [row for row, node in enumerate(nodes) if node is not None and errors[row].delay == delay]
+            if rows:
+                seen[rows] = self.volts([nodes[row] or GROUND for row in rows], times + delay)
+        for row, error in enumerate(errors):
+            seen[row] = error.gain * seen[row] + error.offset
+        return seen
 
     def volts(self, nodes: Sequence[str], times: Array) -> Array:
         """Return the true voltages of nodes at times, (node, time), V; ground reads 0."""
         with self._lock:
             live = {name: signal for name, signal in self._signals.items() if signal is not None}
-            columns = [signal.at(times) for signal in live.values()]
+            erring = ((self.errors.get(name, _NO_ERROR), signal) for name, signal in live.items())
+            columns = [error.gain * signal.at(times) + error.offset for error, signal in erring]
             circuit, n_leaks = self._circuit_of(tuple(live))
             sources = np.stack([*columns, *[np.zeros(len(times))] * n_leaks], axis=1)
             distinct, which = np.unique(np.round(sources, _SAME), axis=0, return_inverse=True)
@@ -131,7 +169,8 @@ class World:
             return np.ascontiguousarray(grounded[np.ravel(which)][:, places].T)
 
     def _true(self) -> Array:
-        return np.array([self._conductances[name] for name in self.network.tunable_names])
+        own = np.array([self._conductances[name] for name in self.network.tunable_names])
+        return own if self._faults is None else self._faults.conductances(own)
 
     def _circuit_of(self, live: tuple[str, ...]) -> tuple[Circuit, int]:
         """Return the circuit of the connected terminals, and how many leaks follow them; kept from call to call.
@@ -175,3 +214,6 @@ class World:
             for capture in self._waiting.pop(trigger, []):
                 capture(instant)
             return instant
+
+
+_NO_ERROR = Misjudgement()

@@ -36,6 +36,24 @@ bench:
   meter: {noise: 1 mV, gain_error: 1 %}
   resistors: {taps: 128, end_to_end: 9.9 Ohm, wiper: 0.1 Ohm, stuck: 5 %, drift: 1 %, tolerance: 5 %}
 """
+# All that calibration has to find, part of it in mid-run.
+IMPERFECT = """\
+name: short
+epochs: 5
+task: {kind: iris}
+rule: {alpha: 0.1}
+conductances: {start: [0.1, 1], bounds: [0.1, 10]}
+bench:
+  network: {kind: grid, rows: 4, columns: 4}
+  source: {gain_error: 1 %, drift: 1 %, certified: {nodes: [r0c0], gain: 1.0e-4}}
+  meter: {noise: 1 mV, offset: 5 mV, hidden_skew: 10 us, pickup: 1 mV, hum: 1 mV, drift: 1 %}
+  resistors: {taps: 128, end_to_end: 9.9 Ohm, wiper: 0.1 Ohm, drift: 1 %, nonlinearity: 5 %, wiper_spread: 10 %,
+    wire: 10 mOhm, repeatability: 0.1 %, hysteresis: 0.2 %}
+  faults:
+    swapped_reads: [[r1c1, r1c2]]
+    wrong: {r0c2-r0c3: 1.5}
+    events: [{after: 200, open: r1c2-r1c3}, {after: 400, unread: r2c2}, {after: 600, stuck: r1c0-r2c0}]
+"""
 COMMAND = [sys.executable, "-c", "from freqprop_lab.cli import main; main()"]
 
 
@@ -59,7 +77,7 @@ def start(folder: Path, text: str) -> subprocess.Popen[str]:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     runs = {}
-    for text in (FAST, SLOW):
+    for text in (FAST, SLOW, IMPERFECT):
         folder = tmp_path_factory.mktemp("whole")
         runs[text] = Run(train(load_experiment(write(folder, text)), run=folder / "run").run)
     return runs
@@ -107,6 +125,12 @@ def kill_and_resume(folder: Path, text: str, after: float, whole: Run) -> str:
 def test_a_killed_run_resumes_and_ends_the_same(number: int, tmp_path: Path, undisturbed: dict[str, Run]) -> None:
     text = (FAST, SLOW)[number % 2]
     kill_and_resume(tmp_path, text, np.random.default_rng(number).uniform(0, 0.9), undisturbed[text])
+
+
+def test_a_killed_run_on_an_imperfect_bench_resumes_and_ends_the_same(
+    tmp_path: Path, undisturbed: dict[str, Run]
+) -> None:
+    kill_and_resume(tmp_path, IMPERFECT, 0.4, undisturbed[IMPERFECT])
 
 
 @pytest.mark.prove

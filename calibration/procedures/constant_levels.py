@@ -66,7 +66,8 @@ class Offsets(_ConstantLevels):
         fit = LevelsFit(subject, [state_of(measured, taken)])
         kept = (SOURCE_OFFSET, SOURCE_OFFSET_CURRENT, METER_OFFSET)
         quantities = tuple(quantity for quantity in fit.instrument_quantities() if quantity.name in kept)
-        return Findings(quantities, fit.verdict(), self.settings(measured, taken), _ASSUMED, raw_of(measured, taken))
+        raw = raw_of(measured, taken) | {"residuals": fit.residuals()}
+        return Findings(quantities, fit.verdict(), self.settings(measured, taken), _ASSUMED, raw)
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class Gains(_ConstantLevels):
             fit.verdict(*_untold(fit, without=CONDUCTANCE)),
             self.settings(measured, taken),
             _ASSUMED,
-            raw_of(measured, taken),
+            raw_of(measured, taken) | {"residuals": fit.residuals()},
         )
 
 
@@ -111,7 +112,7 @@ class NetworkConductances(_ConstantLevels):
             fit.verdict(*words),
             self.settings(measured, taken),
             _ASSUMED,
-            raw_of(measured, taken) | {"covariance": fit.tunable_covariance()},
+            raw_of(measured, taken) | {"residuals": fit.residuals(), "covariance": fit.tunable_covariance()},
         )
 
 

@@ -20,7 +20,15 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from calibration.records._errors import RecordError, Why
 from calibration.records._quantity import COVERAGE, Points, Quantity
-from calibration.records._record import PROCEDURE, UID, CalibrationRecord, InstrumentId, Reference, Verdict
+from calibration.records._record import (
+    LONGEST_PROCEDURE,
+    PROCEDURE,
+    UID,
+    CalibrationRecord,
+    InstrumentId,
+    Reference,
+    Verdict,
+)
 from freqprop_lab.config import Document, FileError, Section, validate
 from freqprop_lab.values import Array
 
@@ -123,7 +131,7 @@ class RecordFile(Section):
     format: Literal["freqprop-lab calibration record"]
     schema_version: Literal[1]
     uid: str = Field(pattern=f"^{UID.pattern}$")
-    procedure: str = Field(pattern=f"^{PROCEDURE.pattern}$")
+    procedure: str = Field(pattern=f"^{PROCEDURE.pattern}$", max_length=LONGEST_PROCEDURE)
     bench: str
     time: str = Field(pattern=_TIME, json_schema_extra={"format": "date-time"}, description="when it ended, UTC")
     expires: str | None = Field(pattern=_TIME, description="UTC; null: never")

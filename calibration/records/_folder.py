@@ -110,17 +110,19 @@ class RecordFolder:
         bench: str | None = None,
         instruments: Sequence[InstrumentId] | None = None,
         max_age: timedelta | None = None,
+        raw: bool = True,
     ) -> Chosen:
         """Return the newest record of a procedure that is valid at `now`, and every newer one that was refused.
 
-        Files whose name is not that of a record are among the refused. max_age: an older one is stale.
+        Files whose name is not that of a record are among the refused. max_age: an older one is stale. bench,
+        instruments, raw: as for `read`.
         """
         refused: list[Refusal] = []
         for stamp, group in groupby(sorted(self._candidates(procedure), key=_order, reverse=True), key=_stamp):
             good: list[tuple[datetime, str, Path, CalibrationRecord]] = []
             for path in group:
                 try:
-                    record = read_record(path, instruments=instruments, now=now, bench=bench)
+                    record = read_record(path, instruments=instruments, now=now, bench=bench, raw=raw)
                 except RecordError as error:
                     refused.append(Refusal(path, error.why, error.message))
                     continue
@@ -279,10 +281,12 @@ def _told(path: Path) -> Iterator[None]:
     try:
         yield
     except FileExistsError as error:
-        taken = error.filename2 or error.filename or path
-        raise RecordError(
-            path, f"{Path(taken).name} exists already, and a record is never overwritten", Why.EXISTS
-        ) from None
+        if error.filename == str(path.parent):
+            message = f"{path.parent} is no folder. Choose another folder"
+            raise RecordError(path, message, Why.UNWRITABLE) from None
+        taken = Path(error.filename2 or error.filename or path).name
+        message = f"{taken} exists already, and a record is never overwritten"
+        raise RecordError(path, message, Why.EXISTS) from None
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             remedy = "the disk is full. Make room, then calibrate anew"

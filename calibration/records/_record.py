@@ -20,6 +20,7 @@ from freqprop_lab.instruments import Identity
 from freqprop_lab.names import cut, nearest, shown
 
 PROCEDURE = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+LONGEST_PROCEDURE = 40  # letters: it begins the names of two files
 UID = re.compile(r"[0-9a-f]{32}")
 _RAW_KINDS = "biufc"  # of NumPy: numbers only, since anything else would be read back by running code
 _LIBRARIES = ("freqprop-lab", "numpy", "scipy")
@@ -117,8 +118,9 @@ class CalibrationRecord:
 
     def __post_init__(self) -> None:
         """Bring everything into the one form in which it is kept, and refuse what can't be."""
-        if not PROCEDURE.fullmatch(self.procedure):
-            raise ValueError(f'procedure "{cut(self.procedure)}": small letters, digits and single hyphens are wanted')
+        if not PROCEDURE.fullmatch(self.procedure) or len(self.procedure) > LONGEST_PROCEDURE:
+            wanted = f"at most {LONGEST_PROCEDURE} small letters, digits and single hyphens are wanted"
+            raise ValueError(f'procedure "{cut(self.procedure)}": {wanted}')
         if not UID.fullmatch(self.uid):
             raise ValueError(f'uid "{cut(self.uid)}": 32 hexadecimal digits are wanted')
         keep = object.__setattr__

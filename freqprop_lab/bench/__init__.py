@@ -14,6 +14,7 @@ from freqprop_lab.bench._kinds import (
 )
 from freqprop_lab.bench._legs import Leg, input_legs, nudge_legs
 from freqprop_lab.bench._ratings import Margin, margins, rated_conductance
+from freqprop_lab.bench._watch import BenchChangedError, BenchWatch
 from freqprop_lab.bench._wired import (
     WIRED_BENCH,
     WiredBench,
@@ -28,7 +29,9 @@ from freqprop_lab.bench._wiring import Lead, MeterWiring, ResistorWiring, Source
 __all__ = [
     "WIRED_BENCH",
     "Bench",
+    "BenchChangedError",
     "BenchKind",
+    "BenchWatch",
     "ChannelUse",
     "Corrector",
     "Found",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from freqprop_lab.bench._bench import Bench
-from freqprop_lab.config import BenchRequest, BenchSettings, FileError, Section, load_corrector
+from freqprop_lab.config import BenchRequest, BenchSettings, FileError, Section, load_calibration
 from freqprop_lab.instruments import Meter, Source, TunableResistor
 from freqprop_lab.values import Correction
 
@@ -112,11 +112,13 @@ def open_bench(settings: BenchSettings, request: BenchRequest | None = None, *, 
     section = settings.model.calibration
     if corrected and section is not None and section.folder is not None:
         try:
-            corrector: Corrector = load_corrector(settings)
+            corrector: Corrector = load_calibration(settings, "records")
             bench.correction = corrector.correction(bench)
         except BaseException:
             bench.close()
             raise
+    if corrected and section is not None and section.self_check is not None:
+        bench.watch = load_calibration(settings, "self-check")(section.self_check)
     return bench
 
 

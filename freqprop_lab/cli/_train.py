@@ -106,17 +106,19 @@ def train(
 
 @click.command()
 @run_argument
+@click.option("--calibration", type=click.Path(path_type=Path), help="Go by these newer records from here on.")
 @_json
 @_quiet
-def resume(run: Path, *, as_json: bool, quiet: bool) -> None:
+def resume(run: Path, calibration: Path | None, *, as_json: bool, quiet: bool) -> None:
     """Go on with RUN (a folder, or `last`) where it was stopped or killed; it ends as if it had not been.
 
-    A finished run is left as it is, and its result printed.
+    A finished run is left as it is, and its result printed. After a bench has changed and was calibrated anew, name
+    the folder of its records.
     """
     from freqprop_lab import session  # noqa: PLC0415
 
     with progress_line(quiet=quiet) as tell:
-        result = session.resume(run, tell=tell)
+        result = session.resume(run, calibration=calibration, tell=tell)
     _show(result, as_json=as_json, words="resumed")
 
 

@@ -8,11 +8,16 @@ from freqprop_lab.config._bench_file import (
     SamplingSection,
     check_bench,
     instrument_kinds,
-    load_corrector,
+    load_calibration,
     load_instrument_kind,
     read_bench_file,
 )
-from freqprop_lab.config._calibration_section import AssumedSection, CalibrationSection, ReferenceSection
+from freqprop_lab.config._calibration_section import (
+    AssumedSection,
+    CalibrationSection,
+    ReferenceSection,
+    SelfCheckSection,
+)
 from freqprop_lab.config._experiment_file import (
     CsvTask,
     EncodingSection,
@@ -76,6 +81,7 @@ __all__ = [
     "SamplingSection",
     "Seconds",
     "Section",
+    "SelfCheckSection",
     "Siemens",
     "SpiceSection",
     "TargetsSection",
@@ -84,7 +90,7 @@ __all__ = [
     "build_network",
     "check_bench",
     "instrument_kinds",
-    "load_corrector",
+    "load_calibration",
     "load_instrument_kind",
     "parse_experiment",
     "parse_network",

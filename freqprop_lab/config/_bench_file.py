@@ -187,10 +187,10 @@ def load_instrument_kind(name: str, section: Document) -> Any:
         raise FileError(section.path, f'field "driver": {error}', section.line(("driver",))) from None
 
 
-def load_corrector(settings: BenchSettings) -> Any:
-    """Load what turns calibration records into a correction. Raises FileError where nothing that does is installed."""
+def load_calibration(settings: BenchSettings, what: str) -> Any:
+    """Load what reads calibration records (`records`), or watches a bench (`self-check`). Raises FileError for none."""
     try:
-        return _plugins.load(_plugins.CORRECTIONS, "records")
+        return _plugins.load(_plugins.CORRECTIONS, what)
     except _plugins.PluginError as error:
         document = settings.document
         raise FileError(document.path, f'section "calibration": {error}', document.line(("calibration",))) from None

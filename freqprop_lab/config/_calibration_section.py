@@ -58,11 +58,24 @@ class ReferenceSection(Section):
         return self
 
 
+class SelfCheckSection(Section):
+    """A probe between epochs: one known drive, at the conductances with which the run began.
+
+    every: so many epochs. samples: of its record. volts: how far sources leave their rest. k: how many standard
+    uncertainties a reading may move (several channels at once count together).
+    """
+
+    every: Annotated[int, Field(ge=1)] = 1
+    samples: Annotated[int, Field(ge=20, le=10_000_000)] = 2000
+    volts: Annotated[Volts, Field(gt=0)] = 1.0
+    k: Annotated[float, Field(ge=3)] = 5.0
+
+
 class CalibrationSection(Section):
     """Which calibration corrects the bench, and what calibration goes by.
 
     folder: of the records, beside this file; None: none corrects it yet. use: records of these procedures only.
-    max_age: a record older than that is told as stale, beside one past its own expiry.
+    max_age: a record older than that is told as stale, beside one past its own expiry. self_check: None for no probe.
     """
 
     folder: Annotated[str, Field(min_length=1)] | None = None
@@ -70,3 +83,4 @@ class CalibrationSection(Section):
     max_age: Annotated[Seconds, Field(gt=0)] | None = None
     assume: AssumedSection = AssumedSection()
     references: list[ReferenceSection] = []
+    self_check: SelfCheckSection | None = None

@@ -3,7 +3,8 @@
 from freqprop_lab.report._advice import draw_advice
 from freqprop_lab.report._demodulated import Model, draw_demodulated, shape_left
 from freqprop_lab.report._figure import draw_figure
-from freqprop_lab.report._libraries import MissingExtraError
+from freqprop_lab.report._frame import html_page, html_picture, html_table, write_aside
+from freqprop_lab.report._libraries import MissingExtraError, require_libraries
 from freqprop_lab.report._page import write_report
 from freqprop_lab.report._quantities import Scale, flag_words, scale_of
 from freqprop_lab.report._record import draw_record
@@ -19,7 +20,12 @@ __all__ = [
     "draw_record",
     "draw_wiring",
     "flag_words",
+    "html_page",
+    "html_picture",
+    "html_table",
+    "require_libraries",
     "scale_of",
     "shape_left",
+    "write_aside",
     "write_report",
 ]

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from freqprop_lab.report._figure import compose, png_of
+from freqprop_lab.report._frame import html_page, html_picture, html_table, write_aside
 from freqprop_lab.report._libraries import require_libraries
 from freqprop_lab.report._summary import Summary, summarise
-from freqprop_lab.runs import Run, RunError
+from freqprop_lab.runs import Run
 
 _LARGEST_PICTURE = 1_050_000  # bytes; a third more as text, and the page stays below 1.5 MB
 _PORTS = {
@@ -58,33 +57,6 @@ _SCORES: dict[str, tuple[str, str, str]] = {
         "Smallest training output, counted positive where its sign is right. Above 0, every sign is right.",
     ),
 }
-_CSS = """
-:root { color-scheme: light dark; --text: #1c1e21; --soft: #5b6168; --back: #ffffff; --line: #d8dce0; --card: #f5f6f8; }
-@media (prefers-color-scheme: dark) {
-  :root { --text: #e6e8ea; --soft: #a3abb3; --back: #16181b; --line: #3a4047; --card: #202327; }
-}
-body { margin: 0 auto; padding: 1.5rem 1rem 3rem; max-width: 68rem; background: var(--back); color: var(--text);
-  font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
-h1 { margin: 0; font-size: 1.7rem; line-height: 1.2; }
-h2 { margin: 2rem 0 0.6rem; font-size: 1.2rem; }
-p { margin: 0.4rem 0; }
-.state { padding: 0.6rem 0.9rem; margin: 1rem 0; border-left: 4px solid #0072b2; background: var(--card); }
-.state.unfinished { border-color: #e69f00; }
-.state.failed { border-color: #d55e00; }
-figure { margin: 1rem 0; }
-img { width: 100%; height: auto; border-radius: 4px; background: #ffffff; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; overflow-wrap: normal; }
-th, td { padding: 0.4rem 0.8rem 0.4rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
-td.number { white-space: nowrap; font-variant-numeric: tabular-nums; }
-td.note { color: var(--soft); font-size: 0.92rem; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: 0.25rem 1.2rem; margin: 0; }
-dt { color: var(--soft); }
-dd { margin: 0; }
-details { margin: 0.6rem 0; }
-summary { cursor: pointer; }
-pre { padding: 0.8rem; overflow-x: auto; background: var(--card); font-size: 0.88rem; overflow-wrap: normal; }
-"""
 
 
 def write_report(run: Run, folder: Path | None = None) -> tuple[Path, Path]:
@@ -100,7 +72,7 @@ def write_report(run: Run, folder: Path | None = None) -> tuple[Path, Path]:
     small = picture if len(picture) <= _LARGEST_PICTURE else png_of(figure, _LARGEST_PICTURE)
     page = page_of(summary, small).encode()
     target = run.path if folder is None else folder
-    return _write(target / "report.png", picture), _write(target / "report.html", page)
+    return write_aside(target / "report.png", picture), write_aside(target / "report.html", page)
 
 
 def page_of(summary: Summary, picture: bytes) -> str:
@@ -108,12 +80,11 @@ def page_of(summary: Summary, picture: bytes) -> str:
     run = summary.run
     name = escape(run.start["name"])
     kind = {"success": "", "fail": " failed"}.get(run.status, " unfinished")
-    image = base64.b64encode(picture).decode()
     body = [
         f"<header><h1>{name}</h1>",
         f"<p>{escape(_headline(summary))}</p></header>",
         f'<p class="state{kind}">{escape(summary.state)}</p>',
-        f'<figure><img src="data:image/png;base64,{image}" alt="{escape(_alt_text(summary))}"></figure>',
+        html_picture(picture, _alt_text(summary)),
         "<h2>Scores</h2>",
         _scores(summary),
         "<h2>What was trained</h2>",
@@ -125,23 +96,7 @@ def page_of(summary: Summary, picture: bytes) -> str:
     ]
     if run.start["bench_file"] is not None:
         body.append(_settings("The bench", run.start["bench_file"]))
-    content = "\n".join(body)
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>{name}: report of a run</title>
-<style>{_CSS}</style>
-</head>
-<body>
-<main>
-{content}
-</main>
-</body>
-</html>
-"""
+    return html_page(f"{run.start['name']}: report of a run", "\n".join(body))
 
 
 def _headline(summary: Summary) -> str:
@@ -188,7 +143,7 @@ def _scores(summary: Summary) -> str:
         rows.append(f'<tr><th scope="row">{escape(label + unit)}</th>{cells}<td class="note">{escape(note)}</td></tr>')
     before = "At the start" if summary.run.start["parents"] else "Untrained"
     after = "Trained: not evaluated yet" if summary.trained is None else f"Trained, epoch {summary.scored}"
-    return _table(["Score", before, after, "What it says"], rows)
+    return html_table(["Score", before, after, "What it says"], rows)
 
 
 def _value(name: str, value: float | None) -> str:
@@ -233,7 +188,7 @@ def _instruments(configuration: Mapping[str, Mapping[str, Any]]) -> str:
         rows.append(f'<tr><th scope="row">{escape(name)}</th>{row}</tr>')
     if not rows:
         return "<p>The bench names no instrument.</p>"
-    return _table(["Instrument", "Manufacturer", "Model", "Serial number", "Firmware", "Clock", "Abilities"], rows)
+    return html_table(["Instrument", "Manufacturer", "Model", "Serial number", "Firmware", "Clock", "Abilities"], rows)
 
 
 def _settings(what: str, content: Mapping[str, Any]) -> str:
@@ -241,27 +196,5 @@ def _settings(what: str, content: Mapping[str, Any]) -> str:
     return f"<details><summary>{escape(what)}</summary><pre>{escape(text)}</pre></details>"
 
 
-def _table(header: Sequence[str], rows: Iterable[str]) -> str:
-    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
-    body = "\n".join(rows)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>'
-
-
 def _date(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
-
-
-def _write(path: Path, content: bytes) -> Path:
-    aside = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_bytes(content)
-        aside.replace(path)
-    except OSError as error:
-        raise RunError(
-            f"{path} can't be written: {error.strerror or error}. Choose another folder for the report"
-        ) from error
-    finally:
-        with suppress(OSError):  # the first fault is the one to tell
-            aside.unlink(missing_ok=True)
-    return path

@@ -188,7 +188,7 @@ def told(path: Path) -> Iterator[None]:
 
 def _fill(folder: Path, contents: RunContents) -> None:
     for name, source in contents.copies.items():
-        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, folder / name)
     for name, text in contents.texts.items():
         (folder / name).write_text(text, encoding="utf-8")

@@ -1,7 +1,7 @@
 """From files to a finished run: opens what an experiment needs, trains, leaves everything safe and on record."""
 
 from freqprop_lab.session._ensemble import Ensemble, SeedRun, Spread, train_seeds
-from freqprop_lab.session._job import BenchWishes, Job, default_bench, load_bench, load_experiment, prepare
+from freqprop_lab.session._job import BenchWishes, Job, default_bench, load_bench, load_experiment, prepare, request_of
 from freqprop_lab.session._record import log_bytes, recorded_bench, recorded_experiment
 from freqprop_lab.session._train import RUNS, Result, finished_result, resume, train
 from freqprop_lab.session._trained import Answers, Applied, apply_conductances, evaluate_rows
@@ -26,6 +26,7 @@ __all__ = [
     "prepare",
     "recorded_bench",
     "recorded_experiment",
+    "request_of",
     "resume",
     "train",
     "train_seeds",

@@ -114,6 +114,8 @@ class Job:
         wished = np.clip(conductances, self.lowest, self.highest)
         self.bench.program(wished)
         self._learn_delays()
+        if self.bench.watch is not None:
+            self.bench.watch.begin(self.bench)
         nothing = np.zeros((len(self.task.classes), self.task.n_outputs))
         state = State(wished, nothing, np.zeros(0, dtype=np.intp), np.zeros(0))
         trainer = self.trainer(state)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shutil
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -137,6 +138,25 @@ def _keep_records(bench_file: dict[str, Any], correction: Correction | None, cop
             if file.is_file():
                 copies[f"{folder}/{file.name}"] = file
     bench_file["calibration"] = {**bench_file["calibration"], "folder": folder}
+
+
+def take_records(run: Run, folder: Path) -> None:
+    """Copy the calibration records of a folder into a run's own, where the newest of each kind will be used.
+
+    Raises RunError for a run that goes by no calibration, and for a folder without records.
+    """
+    own = (run.start["bench_file"] or {}).get("calibration")
+    if not isinstance(own, dict) or own.get("folder") is None:
+        raise RunError(f"run {run.path} goes by no calibration, so none can take its place; leave --calibration out")
+    records = sorted(folder.glob("*.json"))
+    if not records:
+        raise RunError(f"{folder} holds no calibration records; run freqprop calibrate first")
+    place = run.path / own["folder"]
+    place.mkdir(parents=True, exist_ok=True)
+    for path in records:
+        for file in (path.with_suffix(".npz"), path):
+            if file.is_file() and not (place / file.name).exists():
+                shutil.copyfile(file, place / file.name)
 
 
 def _columns(keys: Sequence[tuple[str, list[int], str, str]]) -> dict[str, Any]:

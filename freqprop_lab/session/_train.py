@@ -9,11 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from freqprop_lab.bench import Bench, open_bench
+from freqprop_lab.bench import Bench, BenchChangedError, open_bench
 from freqprop_lab.config import ExperimentSettings
 from freqprop_lab.runs import Run, RunContents, RunError, RunFolder, create_run, new_run_path
 from freqprop_lab.session._job import BenchWishes, load_bench, prepare, request_of
-from freqprop_lab.session._record import recorded_bench, recorded_experiment, start_document, streams_document
+from freqprop_lab.session._record import (
+    recorded_bench,
+    recorded_experiment,
+    start_document,
+    streams_document,
+    take_records,
+)
 from freqprop_lab.stopping import Interrupted, StopRequest, watch_signals
 from freqprop_lab.tasks import Scores
 from freqprop_lab.trainer import Progress, State, Trainer
@@ -80,14 +86,19 @@ def train(
             return _run(trainer, folder, untrained, stop, tell)
 
 
-def resume(path: str | Path, *, tell: Callable[[Progress], None] = lambda _: None) -> Result:
+def resume(
+    path: str | Path, *, calibration: str | Path | None = None, tell: Callable[[Progress], None] = lambda _: None
+) -> Result:
     """Go on with a run where it was stopped or killed; it ends with the numbers of an uninterrupted one.
 
-    A finished run is left as it is, and its result returned.
+    calibration: a folder of newer records to go by from here on, after the bench has changed; its numbers are others
+    then. A finished run is left as it is, and its result returned.
     """
     run = Run(path)
     if run.status == "success":
         return finished_result(run)
+    if calibration is not None:
+        take_records(run, Path(calibration))
     experiment = recorded_experiment(run)
     settings = recorded_bench(run)
     with RunFolder(run.path) as folder:
@@ -95,6 +106,8 @@ def resume(path: str | Path, *, tell: Callable[[Progress], None] = lambda _: Non
         with open_bench(settings, request) as bench, watch_signals() as stop, _left_safe(bench):
             trainer = prepare(experiment, bench).trainer(State.of(folder.checkpoint))
             trainer.restore(folder.checkpoint)
+            if calibration is not None and bench.watch is not None:
+                bench.watch.begin(bench)
             folder.reopen()
             return _run(trainer, folder, Scores(**run.start["untrained"]), stop, tell)
 
@@ -126,6 +139,12 @@ def _run(
         raise Interrupted(
             f"{str(interrupt).capitalize()}. The bench is safe and nothing is lost. "
             f"Go on with: freqprop resume {folder.path}"
+        ) from None
+    except BenchChangedError as change:
+        _write_stop(folder, trainer, "abort", str(change), {})
+        raise BenchChangedError(
+            f"{change}. The bench is safe and nothing is lost. Mend it, calibrate anew where parts or leads were "
+            f"changed, and go on with: freqprop resume {folder.path} --calibration FOLDER"
         ) from None
     except Exception as error:
         with suppress(RunError):  # a full disk: the first error is the one to tell

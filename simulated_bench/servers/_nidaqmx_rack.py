@@ -298,15 +298,14 @@ class Rack:
         n_samples = min(task.n_samples, n_ticks)
         times = task.started + np.arange(n_samples) / task.rate
         seen = np.zeros((len(task.channels), n_samples))
-        nodes = [self._wires.reads.get(self._local(channel)) for channel in task.channels]
+        places = [self._local(channel) for channel in task.channels]
         if self.cards.multiplexed:
-            late = np.arange(len(nodes)) / self.convert_rate(task)
-            for row, node in enumerate(nodes):
-                if node is not None:
-                    seen[row] = self._world.volts([node], times + late[row])[0]
+            late = np.arange(len(places)) / self.convert_rate(task)
+            for row, place in enumerate(places):
+                lead = {place: self._wires.reads.get(place)}
+                seen[row] = self._world.read(self.name, lead, times + late[row])[0]
         else:
-            wired = [row for row, node in enumerate(nodes) if node is not None]
-            seen[wired] = self._world.volts([node for node in nodes if node is not None], times)
+            seen[:] = self._world.read(self.name, {place: self._wires.reads.get(place) for place in places}, times)
         if self.cards.noise:
             seen += self.cards.noise * self._world.rng.standard_normal(seen.shape)
         if self.cards.ai_bits:

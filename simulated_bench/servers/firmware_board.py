@@ -21,6 +21,7 @@ from simulated_bench.servers._board_twin import PARTS, Bank
 from simulated_bench.servers._serial_line import SerialLine
 from simulated_bench.servers._virtual import Faults, VirtualInstrument, Wires
 from simulated_bench.servers.resistor_board import Wipers
+from simulated_bench.wipers import Shapes
 from simulated_bench.world import World
 
 _HERE = Path(__file__).resolve().parents[1]
@@ -70,8 +71,8 @@ def build(folder: Path, banks: Sequence[Bank], serial: int = 1) -> tuple[Path, P
 class FirmwareBoard(VirtualInstrument):
     """The firmware on a TCP port and a pseudo-terminal; elements are `0` to n - 1 through the banks.
 
-    banks: at most one of MCP4251, then at most one of AD5206. true, tolerance, rising: see `Wipers`. turbo: not held
-    to the wall clock while busy. resets_on_connect: as DTR does on an Arduino.
+    banks: at most one of MCP4251, then at most one of AD5206. true, tolerance, rising, shapes: see `Wipers`. turbo: not
+    held to the wall clock while busy. resets_on_connect: as DTR does on an Arduino.
     """
 
     def __init__(
@@ -88,13 +89,16 @@ class FirmwareBoard(VirtualInstrument):
         resets_on_connect: bool = False,
         serial: int = 1,
         port: int = 0,
+        shapes: Shapes | None = None,
     ) -> None:
         self.name, self.faults, self.banks = name, Faults(), list(banks)
         self.complaints: list[str] = []  # of chips that were handled as their data sheets forbid
         self._chips = _chips(banks)
         self._first_ad = 2 * self._chips["MCP4251"]
         self.codes = [128] * sum(bank.channels for bank in banks)
-        self._wipers = Wipers(world, wires, self.banks, self.faults, true=true, tolerance=tolerance, rising=rising)
+        self.wipers = Wipers(
+            world, wires, self.banks, self.faults, true=true, tolerance=tolerance, rising=rising, shapes=shapes
+        )
         self._turbo, self._serial, self._port, self._resets = turbo, serial, port, resets_on_connect
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -220,7 +224,7 @@ class FirmwareBoard(VirtualInstrument):
         behind = chip - self._chips["MCP4251"]
         channel = 2 * chip + wiper if behind < 0 else self._first_ad + 6 * behind + wiper
         self.codes[channel] = code
-        self._wipers.show(self.codes, range(channel, channel + 1))
+        self.wipers.show(self.codes, range(channel, channel + 1))
 
 
 def _chips(banks: Sequence[Bank]) -> dict[str, int]:

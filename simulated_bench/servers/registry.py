@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from freqprop_lab.config import Document, Fraction, Ohms, Section, validate
+from freqprop_lab.config import Document, Fraction, Ohms, Seconds, Section, Volts, validate
 from simulated_bench.lab import DaqSimulation
 from simulated_bench.servers._board_twin import PARTS, Bank
 from simulated_bench.servers._virtual import VirtualInstrument, Wires
@@ -17,15 +17,27 @@ from simulated_bench.servers.memristor import VirtualMemristorBoard
 from simulated_bench.servers.nidaqmx import NidaqmxServer
 from simulated_bench.servers.resistor_board import VirtualResistorBoard
 from simulated_bench.servers.rigol_scope import VirtualRigolScope
+from simulated_bench.settings import STEEPEST
+from simulated_bench.wipers import drawn_shapes
 
 if TYPE_CHECKING:
     from simulated_bench.lab import Factory, VirtualLab
 
 
 class GeneratorSimulation(Section):
-    """What the virtual generator is like."""
+    """What the virtual generator is like. gain_error, offset: standard deviations over channels."""
 
     channels: int = Field(2, ge=1, le=2)
+    gain_error: Annotated[Fraction, Field(ge=0)] = 0.0
+    offset: Annotated[Volts, Field(ge=0)] = 0.0
+
+
+class ScopeSimulation(Section):
+    """What the virtual oscilloscope is like: standard deviations over channels; hidden_skew: of an untold lateness."""
+
+    gain_error: Annotated[Fraction, Field(ge=0)] = 0.0
+    offset: Annotated[Volts, Field(ge=0)] = 0.0
+    hidden_skew: Annotated[Seconds, Field(ge=0)] = 0.0
 
 
 class BoardSimulation(Section):
@@ -33,6 +45,7 @@ class BoardSimulation(Section):
 
     twin: the board in Python, or its real firmware in a simulator (Linux). end_to_end, wiper: as the board tells them.
     tolerance: standard deviation of the true end-to-end resistance. wired: from which end the wiper is used.
+    nonlinearity, wiper_spread, wire: as of a numeric bench's resistors.
     """
 
     twin: Literal["python", "firmware"] = "python"
@@ -41,6 +54,9 @@ class BoardSimulation(Section):
     wiper: Annotated[Ohms, Field(gt=0)] = 75.0
     tolerance: Annotated[Fraction, Field(ge=0)] = 0.0
     wired: Literal["B-W", "A-W"] = "B-W"
+    nonlinearity: Annotated[Fraction, Field(ge=0, le=STEEPEST)] = 0.0
+    wiper_spread: Annotated[Fraction, Field(ge=0)] = 0.0
+    wire: Annotated[Ohms, Field(ge=0)] = 0.0
 
 
 class NothingToSay(Section):
@@ -49,6 +65,8 @@ class NothingToSay(Section):
 
 def _daq(lab: VirtualLab, name: str, data: dict[str, Any], wires: Wires, options: Document) -> VirtualInstrument:
     simulated = validate(options, DaqSimulation)
+    lab.err_outputs(name, wires, simulated.ao_gain_error, simulated.ao_offset)
+    lab.err_inputs(name, wires, simulated.ai_gain_error, simulated.ai_offset, simulated.hidden_skew)
     resource = str(data.get("resource", ""))
     return NidaqmxServer(
         name,
@@ -69,12 +87,15 @@ def _daq(lab: VirtualLab, name: str, data: dict[str, Any], wires: Wires, options
 
 def _generator(lab: VirtualLab, name: str, data: dict[str, Any], wires: Wires, options: Document) -> VirtualInstrument:
     del data  # its ports are drawn
-    return VirtualKeysight33500B(name, lab.world, wires, validate(options, GeneratorSimulation).channels)
+    simulated = validate(options, GeneratorSimulation)
+    lab.err_outputs(name, wires, simulated.gain_error, simulated.offset)
+    return VirtualKeysight33500B(name, lab.world, wires, simulated.channels)
 
 
 def _scope(lab: VirtualLab, name: str, data: dict[str, Any], wires: Wires, options: Document) -> VirtualInstrument:
     del data
-    validate(options, NothingToSay)
+    simulated = validate(options, ScopeSimulation)
+    lab.err_inputs(name, wires, simulated.gain_error, simulated.offset, simulated.hidden_skew)
     tied = [one if other == name else other for one, other in lab.model.triggers if name in (one, other)]
     return VirtualRigolScope(name, lab.world, wires, trigger=tied[0] if tied else None)
 
@@ -84,6 +105,8 @@ def _board(lab: VirtualLab, name: str, data: dict[str, Any], wires: Wires, optio
     n_elements = max((int(element) for element in wires.tunes), default=0) + 1
     chips = -(-n_elements // PARTS[simulated.part].wipers)
     bank = Bank(simulated.part, chips, round(simulated.end_to_end), round(simulated.wiper))
+    bends = (simulated.nonlinearity, simulated.wiper_spread, simulated.wire)
+    shapes = drawn_shapes(*bends, bank.channels, lab.hidden[name]) if any(bends) else None
     kind = FirmwareBoard if simulated.twin == "firmware" else VirtualResistorBoard
     return kind(
         name,
@@ -92,6 +115,7 @@ def _board(lab: VirtualLab, name: str, data: dict[str, Any], wires: Wires, optio
         banks=[bank],
         tolerance=simulated.tolerance,
         rising=simulated.wired == "B-W",
+        shapes=shapes,
         port=_port(str(data.get("resource", "")), r":(\d+)$"),
     )
 

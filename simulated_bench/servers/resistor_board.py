@@ -11,6 +11,7 @@ import numpy as np
 from simulated_bench.servers._board_twin import RESET_LINE, Bank, BoardTwin
 from simulated_bench.servers._serial_line import SerialLine
 from simulated_bench.servers._virtual import Faults, VirtualInstrument, Wires
+from simulated_bench.wipers import Shapes
 from simulated_bench.world import World
 
 __all__ = ["Bank", "VirtualResistorBoard", "Wipers"]
@@ -23,7 +24,8 @@ class Wipers:
 
     true: end-to-end and wiper resistance, Ohm, by bank; None: those that the board tells. tolerance: relative standard
     deviation of each element's end-to-end resistance, drawn from the world's generator. rising: the resistance grows
-    with the code (wiper and B are wired). Of a fault the chips know nothing: they read back what they were sent.
+    with the code (wiper and B are wired). shapes: bends, wipers and wires of the channels. Of a fault the chips know
+    nothing: they read back what they were sent.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Wipers:
         true: Sequence[tuple[float, float]] | None = None,
         tolerance: float = 0.0,
         rising: bool = True,
+        shapes: Shapes | None = None,
     ) -> None:
         self._world, self._faults, self._rising = world, faults, rising
         self._branches = {int(element): branch for element, branch in wires.tunes.items()}
@@ -46,6 +49,25 @@ class Wipers:
             raise ValueError(f"element {beyond[0]} is wired; the banks have 0 to {len(self._parts) - 1}")
         spread = world.rng.standard_normal(len(self._parts)) if tolerance else np.zeros(len(self._parts))
         self._factors = np.maximum(1 + tolerance * spread, 0.05)
+        self._shapes = shapes
+        self._told = [(bank.end_to_end, bank.wiper, bank.taps) for bank in banks for _ in range(bank.channels)]
+
+    def conductance_of(self, channel: int, nominal: float) -> float:
+        """Return what the code nearest to a nominal conductance truly gives, S: for tests."""
+        end_to_end, wiper, taps = self._told[channel]
+        ohms = [wiper + end_to_end * self._share(code) for code in range(taps)]
+        code = int(np.abs(1 / np.array(ohms) - nominal).argmin())
+        return 1 / self._ohms(channel, code)
+
+    def _share(self, code: int) -> float:
+        return (code if self._rising else _STEPS - code) / _STEPS
+
+    def _ohms(self, channel: int, code: int) -> float:
+        end_to_end, wiper = self._parts[channel]
+        whole, share = end_to_end * self._factors[channel], self._share(code)
+        if self._shapes is None:
+            return float(wiper + whole * share)
+        return float(self._shapes.of(channel).ohms(np.array([share]), whole, wiper)[0])
 
     def show(self, codes: Sequence[int], channels: range) -> None:
         """Give the world's branches the conductances of these channels' codes; a stuck wiper stays where it is."""
@@ -53,9 +75,7 @@ class Wipers:
         for channel in channels:
             branch = self._branches.get(channel)
             if branch is not None and not self._faults.stuck(str(channel)):
-                end_to_end, wiper = self._parts[channel]
-                track = codes[channel] if self._rising else _STEPS - codes[channel]
-                true[branch] = float(1 / (wiper + end_to_end * self._factors[channel] * track / _STEPS))
+                true[branch] = 1 / self._ohms(channel, codes[channel])
         if true:
             self._world.program(true)
 
@@ -63,8 +83,8 @@ class Wipers:
 class VirtualResistorBoard(VirtualInstrument):
     """A board around the world; elements are `0` to n - 1 through the banks.
 
-    banks: as the board tells them; None: enough MCP4251 for `n_channels`, or for the wires. true, tolerance, rising:
-    see `Wipers`. resets_on_connect: opening its TCP port boots it, as DTR does on many boards.
+    banks: as the board tells them; None: enough MCP4251 for `n_channels`, or for the wires. true, tolerance, rising,
+    shapes: see `Wipers`. resets_on_connect: opening its TCP port boots it, as DTR does on many boards.
     """
 
     def __init__(
@@ -81,15 +101,18 @@ class VirtualResistorBoard(VirtualInstrument):
         resets_on_connect: bool = False,
         serial: int = 1,
         port: int = 0,
+        shapes: Shapes | None = None,
     ) -> None:
         self.name, self.faults = name, Faults()
         n_channels = n_channels or max((int(each) for each in wires.tunes), default=0) + 1
         self.banks = list(banks or [Bank("MCP4251", (n_channels + 1) // 2, safe=None if rising else 0)])
-        self._wipers = Wipers(world, wires, self.banks, self.faults, true=true, tolerance=tolerance, rising=rising)
+        self.wipers = Wipers(
+            world, wires, self.banks, self.faults, true=true, tolerance=tolerance, rising=rising, shapes=shapes
+        )
         self._resets_on_connect, self._port = resets_on_connect, port
         self._lock = threading.RLock()
         self._line: SerialLine | None = None
-        self._board = BoardTwin(self.banks, self._wipers.show, time.monotonic, serial)
+        self._board = BoardTwin(self.banks, self.wipers.show, time.monotonic, serial)
 
     @property
     def codes(self) -> list[int]:

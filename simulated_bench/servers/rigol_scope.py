@@ -137,11 +137,8 @@ class VirtualRigolScope(ScpiDevice):
         with self._lock:
             self._began = self._set.time_offset - self._set.time_scale * _DIVISIONS / 2
             times = instant + self._began + np.arange(self._set.depth) / self._rate()
-            wired = [channel for channel in _CHANNELS if channel in self._nodes]
-            volts = self._world.volts([self._nodes[channel] for channel in wired], times)
-            self._record = {channel: np.zeros(len(times)) for channel in _CHANNELS} | dict(
-                zip(wired, volts, strict=True)
-            )
+            volts = self._world.read(self.name, {channel: self._nodes.get(channel) for channel in _CHANNELS}, times)
+            self._record = dict(zip(_CHANNELS, volts, strict=True))
             self._hurt(len(times))
             self._kept |= {channel: record[-1:].copy() for channel, record in self._record.items()}
             self._state = "STOP"

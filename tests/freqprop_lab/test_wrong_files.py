@@ -120,7 +120,7 @@ NAMES = [
         "unknown driver key",
         "bench: numeric\nsource:\n  limit: 5 V\n  resource: Dev1\n",
         'b.yaml, line 4: in "source": unknown field "resource".',
-        "Allowed here: limit, current_limit, gain_error, offset, bits.",
+        "Allowed here: limit, current_limit, gain_error, offset, bits, drift, certified.",
     ),
     bench(
         "unknown network kind",

@@ -251,4 +251,4 @@ def test_a_fault_of_the_line_is_what_it_says_and_happens_once(fault, expected):
 def test_the_safe_state_is_in_the_world_from_the_start():
     with a_board() as (board, _):
         assert board.codes == [256] * 4
-        assert 1 / board._wipers._world.conductance("r3") == pytest.approx(10_075)
+        assert 1 / board.wipers._world.conductance("r3") == pytest.approx(10_075)

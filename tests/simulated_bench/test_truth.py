@@ -400,3 +400,10 @@ def test_a_channel_that_is_early_sees_what_was_before_the_drive(bench_with: Benc
         early = np.arange(40) / 40e3 + delays[node] < 0
         assert record.volts[node][early] == pytest.approx(before.volts[node][-1], rel=1e-4)
         assert (np.diff(record.volts[node]) > -1e-9).all()
+
+
+@pytest.mark.parametrize("solver", ["dense", "sparse"])
+def test_a_node_that_opens_cut_off_hangs_on_what_leaks(bench_with: BenchWith, solver: str) -> None:
+    bench = bench_with(f"solver: {solver}\nfaults: {{open: [R1, R2]}}\n")
+    # n2 between two leaks of 1 TOhm: half of 3 V, as n3 is at 0 V
+    assert at_rest(bench) == pytest.approx([3.0, 1.5, 0.0], abs=1e-9)

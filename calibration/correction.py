@@ -1,0 +1,183 @@
+"""From records to the plain `Correction` that a bench takes: of every procedure the newest valid one, by channel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+
+from calibration.levels import METER_GAIN, METER_OFFSET, SOURCE_GAIN, SOURCE_OFFSET, SOURCE_OFFSET_CURRENT
+from calibration.records import CalibrationRecord, Chosen, Quantity, RecordFolder, compare
+from calibration.running import identities
+from freqprop_lab.bench import Bench, Corrector
+from freqprop_lab.config import BenchSettings, FileError
+from freqprop_lab.names import nearest, shown
+from freqprop_lab.values import Array, ConductanceTable, Correction, UsedRecord
+
+USED = ("offsets", "gains", "skew", "bias", "resistors")  # procedures whose records correct a bench
+SKEW, PICKUP, TABLE = "skew", "pickup", "conductance by nominal"
+_DRIFTED = 3.0  # standard uncertainties: of hundreds of values a few lie beyond two
+_MOST_NAMED = 4
+
+
+class RecordsCorrector(Corrector):
+    """The entry point `records` of `freqprop_lab.corrections`."""
+
+    def correction(self, bench: Bench) -> Correction:
+        """Read the folder that the bench file names. Raises FileError: no record, or none that may be used."""
+        settings = bench.settings
+        if settings is None or settings.model.calibration is None or settings.model.calibration.folder is None:
+            return Correction()
+        section = settings.model.calibration
+        for number, name in enumerate(section.use or ()):
+            if name not in USED:
+                message = f'calibration.use: "{name}" corrects nothing.{nearest(name, USED)} Allowed: {shown(USED)}'
+                raise FileError(settings.document.path, message, settings.document.line(("calibration", "use", number)))
+        folder = RecordFolder(settings.folder / str(section.folder))
+        age = None if section.max_age is None else timedelta(seconds=section.max_age)
+        chosen = chosen_records(folder, bench, section.use or USED, datetime.now(UTC), age)
+        _refuse_none(settings, folder, chosen)
+        return correction_of(bench, folder, chosen)
+
+
+CORRECTOR = RecordsCorrector()
+
+
+def chosen_records(
+    folder: RecordFolder, bench: Bench, use: list[str] | tuple[str, ...], now: datetime, max_age: timedelta | None
+) -> dict[str, Chosen]:
+    """Return the newest valid record of every procedure that is used, held against the bench and its instruments."""
+    present = identities(bench)
+    return {
+        name: folder.newest(name, now=now, bench=bench.name, instruments=present, max_age=max_age)
+        for name in USED
+        if name in use
+    }
+
+
+def correction_of(bench: Bench, folder: RecordFolder, chosen: Mapping[str, Chosen]) -> Correction:
+    """Put the records' quantities where the bench's channels are; what no record tells stays as it is."""
+    records = {name: each.record for name, each in chosen.items() if each.record is not None}
+    told = _Told(tuple(records.values()))
+    leads = [lead.name for lead in bench.leads]
+    by_node = bench.meter_channels
+    meters = [by_node.get(node, "") for node in bench.network.nodes]
+    by_branch = bench.element_channels
+    elements = [by_branch.get(name, "") for name in bench.network.tunable_names]
+    offset, current = told.values(SOURCE_OFFSET, leads, 0.0), told.values(SOURCE_OFFSET_CURRENT, leads, 0.0)
+    if offset is not None and current is not None:
+        offset = offset + current
+    used = [
+        UsedRecord(name, record.uid, record.time.isoformat(), str(chosen[name].path), _checksum(chosen[name].path))
+        for name, record in records.items()
+    ]
+    return Correction(
+        source_gain=told.values(SOURCE_GAIN, leads, 1.0),
+        source_offset=current if offset is None else offset,
+        meter_gain=told.values(METER_GAIN, meters, 1.0),
+        meter_offset=told.values(METER_OFFSET, meters, 0.0),
+        skews=told.values(SKEW, meters, 0.0),
+        pickup=told.values(PICKUP, meters, 0.0),
+        conductances=told.tables(elements),
+        records=tuple(used),
+        notes=tuple(_notes(folder, chosen)),
+    )
+
+
+@dataclass(frozen=True)
+class _Told:
+    """The quantities of records; of two records that tell the same the newer one counts."""
+
+    records: tuple[CalibrationRecord, ...]
+
+    def values(self, name: str, labels: list[str], nothing: float) -> Array | None:
+        """Return a quantity by label, `nothing` where it is not told; None where no record has it."""
+        quantity = self._newest(name)
+        if quantity is None:
+            return None
+        by_label = dict(zip(quantity.labels, quantity.values.tolist(), strict=True))
+        found = np.array([by_label.get(label, nothing) for label in labels], dtype=np.float64)
+        return np.where(np.isnan(found), nothing, found)
+
+    def tables(self, elements: list[str]) -> tuple[ConductanceTable | None, ...] | None:
+        """Return the table of every element, None for those without; None where no record has any."""
+        quantity = self._newest(TABLE)
+        if quantity is None or quantity.points is None:
+            return None
+        nominal = quantity.points.of(len(quantity.labels))
+        rows = {label: number for number, label in enumerate(quantity.labels)}
+        return tuple(
+            _table(nominal[rows[name]], quantity.values[rows[name]]) if name in rows else None for name in elements
+        )
+
+    def _newest(self, name: str) -> Quantity | None:
+        holding = [record for record in self.records if any(each.name == name for each in record.quantities)]
+        return max(holding, key=lambda record: record.time).quantity(name) if holding else None
+
+
+def _table(nominal: Array, true: Array) -> ConductanceTable | None:
+    known = np.isfinite(nominal) & np.isfinite(true)
+    order = np.argsort(nominal[known])
+    x, y = nominal[known][order], true[known][order]
+    return ConductanceTable(x, y) if len(x) else None
+
+
+def _notes(folder: RecordFolder, chosen: Mapping[str, Chosen]) -> list[str]:
+    """Say what a person should hear: records passed over, stale ones, drift since the one before."""
+    notes = []
+    for name, each in chosen.items():
+        notes += [f"{refusal.path.name} is not used: {refusal.reason}" for refusal in each.refused]
+        if each.record is None:
+            continue
+        if each.stale:
+            notes.append(
+                f"the calibration of {name} is stale, of {each.record.time:%Y-%m-%d}; run freqprop calibrate {name}"
+            )
+        before = _one_before(folder, name, each.record)
+        drifted = [] if before is None else compare(before, each.record, _DRIFTED).drifted
+        if before is not None and drifted:
+            named = shown([f"{drift.quantity} of {drift.label}" for drift in drifted[:_MOST_NAMED]])
+            more = f" and {len(drifted) - _MOST_NAMED} more" if len(drifted) > _MOST_NAMED else ""
+            notes.append(
+                f"{named}{more} drifted by more than {_DRIFTED:g} uncertainties from {before.time:%Y-%m-%d %H:%M} to "
+                f"{each.record.time:%Y-%m-%d %H:%M}; freqprop calibration compare tells by how much"
+            )
+    return notes
+
+
+def _one_before(folder: RecordFolder, name: str, record: CalibrationRecord) -> CalibrationRecord | None:
+    """Return the newest record of the same procedure and bench before this one, whatever its age."""
+    earlier = [
+        each
+        for _, each in folder.all(raw=False)
+        if isinstance(each, CalibrationRecord)
+        and (each.procedure, each.bench) == (name, record.bench)
+        and each.time < record.time
+    ]
+    return max(earlier, key=lambda each: each.time, default=None)
+
+
+def _refuse_none(settings: BenchSettings, folder: RecordFolder, chosen: Mapping[str, Chosen]) -> None:
+    if any(each.record is not None for each in chosen.values()):
+        return
+    document, line = settings.document, settings.document.line(("calibration", "folder"))
+    refused = [refusal for each in chosen.values() for refusal in each.refused]
+    if refused:
+        why = f"{refused[0].path.name}: {refused[0].reason}"
+        more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
+        raise FileError(document.path, f"calibration.folder: no record in {folder.path} may be used. {why}{more}", line)
+    raise FileError(
+        document.path,
+        f"calibration.folder: {folder.path} holds no record of {shown(list(chosen))}. Run freqprop calibrate, or take "
+        "the field out",
+        line,
+    )
+
+
+def _checksum(path: Path | None) -> str:
+    import hashlib  # noqa: PLC0415 - beside its one use
+
+    return "" if path is None else hashlib.sha256(path.read_bytes()).hexdigest()

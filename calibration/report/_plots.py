@@ -1,0 +1,177 @@
+"""The plots of a calibration record: values with 95 % intervals, tables with bands, residuals, the gradient."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from calibration.correction import TABLE
+from calibration.levels import METER_GAIN, SOURCE_GAIN
+from calibration.records import CalibrationRecord, Quantity
+from freqprop_lab.report import Scale, scale_of
+from freqprop_lab.values import Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_BLUE, _ORANGE, _VERMILLION, _GREY = "#0072B2", "#E69F00", "#D55E00", "#777777"
+_MOST_LINES = 12
+_MOST_LABELS = 64
+_WIDE, _HIGH = 11.0, 3.0  # inches
+_AS_DEVIATION = (SOURCE_GAIN, METER_GAIN)  # drawn as what they are off from 1
+_ABOUT_ZERO = ("V", "A", "s")  # units of what is meant to be nothing
+_STYLE = {
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG, and in words what it shows."""
+
+    png: bytes
+    says: str
+
+
+def pictures(record: CalibrationRecord) -> list[Picture]:
+    """Draw what a record holds; an empty list where there is nothing to see."""
+    drawn: list[Picture] = []
+    singles = [each for each in record.quantities if each.points is None and np.isfinite(each.values).any()]
+    tables = [each for each in record.quantities if each.points is not None and np.isfinite(each.values).any()]
+    if singles:
+        drawn.append(_panels(singles, _values, "Values with their 95 % intervals: "))
+    drawn += [_panels([table], _table, "") for table in tables]
+    residuals = record.raw.get("residuals")
+    if residuals is not None and residuals.ndim == 2 and residuals.size:
+        drawn.append(_residuals(np.asarray(residuals, dtype=np.float64)))
+    product, difference = record.raw.get("product"), record.raw.get("difference")
+    if product is not None and difference is not None and product.shape == difference.shape:
+        drawn.append(_gradient(record))
+    return drawn
+
+
+@contextmanager
+def _figure(rows: int) -> Iterator[tuple[Figure, Callable[[], bytes]]]:
+    from matplotlib import style  # noqa: PLC0415
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    with style.context(["default", _STYLE]):
+        figure = Figure((_WIDE, _HIGH * rows), 90, layout="constrained")
+        FigureCanvasAgg(figure)
+
+        def png() -> bytes:
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format="png", metadata={"Software": None})
+            return buffer.getvalue()
+
+        yield figure, png
+
+
+def _panels(quantities: list[Quantity], draw: Callable[[Axes, Quantity], None], words: str) -> Picture:
+    with _figure(len(quantities)) as (figure, png):
+        for row, quantity in enumerate(quantities):
+            draw(figure.add_subplot(len(quantities), 1, row + 1), quantity)
+        return Picture(png(), words + ", ".join(quantity.name for quantity in quantities))
+
+
+def _values(axes: Axes, quantity: Quantity) -> None:
+    """Draw one value a label; gains as what they are off from 1."""
+    deviation = quantity.name in _AS_DEVIATION
+    values = quantity.values - 1 if deviation else quantity.values
+    scale = Scale("%", 0.01) if deviation else scale_of(values, "" if quantity.unit == "1" else quantity.unit)
+    place = np.arange(len(values))
+    axes.errorbar(
+        place,
+        values / scale.factor,
+        quantity.expanded_uncertainty / scale.factor,
+        fmt="o",
+        color=_BLUE,
+        ecolor=_ORANGE,
+        markersize=3.5,
+        capsize=2,
+    )
+    if deviation or quantity.unit in _ABOUT_ZERO:
+        axes.axhline(0, color=_GREY, linewidth=0.8)
+    axes.set_title(f"{quantity.name}{' - 1' if deviation else ''}, 95 % intervals", parse_math=False)
+    axes.set_ylabel(scale.unit)
+    if len(values) <= _MOST_LABELS:
+        axes.set_xticks(place, quantity.labels, rotation=90, fontsize=7, parse_math=False)
+    else:
+        axes.set_xlabel("number in the list")
+
+
+def _table(axes: Axes, quantity: Quantity) -> None:
+    """Draw one curve a label with its band: conductances as the ratio to what was asked, spectra on logarithms."""
+    assert quantity.points is not None  # noqa: S101 - a table
+    points = quantity.points.of(len(quantity.labels))
+    ratio = quantity.name == TABLE
+    spectrum = quantity.points.unit == "Hz"
+    for row, label in list(enumerate(quantity.labels))[:_MOST_LINES]:
+        x, y, doubt = points[row], quantity.values[row], quantity.expanded_uncertainty[row]
+        known = np.isfinite(x) & np.isfinite(y) & ((x > 0) | (not spectrum and not ratio))
+        if ratio:
+            y, doubt = y / x, doubt / x
+        (line,) = axes.plot(x[known], y[known], linewidth=1, label=label)
+        axes.fill_between(x[known], (y - doubt)[known], (y + doubt)[known], color=line.get_color(), alpha=0.25)
+    if spectrum:
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+    elif ratio:
+        axes.set_xscale("log")
+        axes.axhline(1, color=_GREY, linewidth=0.8)
+    more = f" (the first {_MOST_LINES} of {len(quantity.labels)})" if len(quantity.labels) > _MOST_LINES else ""
+    what = "true over nominal conductance" if ratio else f"{quantity.name}, {quantity.unit}"
+    axes.set_title(f"{what}, with 95 % bands{more}", parse_math=False)
+    axes.set_xlabel(f"{quantity.points.name}, {quantity.points.unit}", parse_math=False)
+    axes.legend(fontsize=7, ncols=3, loc="best")
+
+
+def _residuals(residuals: Array) -> Picture:
+    """Draw what the model leaves of the readings, over their noise: (drive, node)."""
+    with _figure(1) as (figure, png):
+        left, right = figure.subplots(1, 2, width_ratios=[2, 1])
+        reach = max(4.0, float(np.nanmax(np.abs(residuals))))
+        image = left.imshow(residuals.T, aspect="auto", cmap="RdBu", vmin=-reach, vmax=reach, interpolation="nearest")
+        left.set_xlabel("drive")
+        left.set_ylabel("node that is read")
+        left.grid(visible=False)
+        left.set_title("reading - model, in standard errors")
+        figure.colorbar(image, ax=left)
+        flat = residuals[np.isfinite(residuals)]
+        right.hist(flat, bins=40, density=True, color=_BLUE, alpha=0.7)
+        z = np.linspace(-4, 4, 200)
+        right.plot(z, np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi), color=_VERMILLION)
+        right.set_title("beside a normal distribution")
+        return Picture(png(), f"Residuals of {flat.size} readings, rms {np.sqrt((flat**2).mean()):.3g} standard errors")
+
+
+def _gradient(record: CalibrationRecord) -> Picture:
+    """Draw a b of the elements against the finite differences that the bench itself made."""
+    raw: dict[str, Any] = dict(record.raw)
+    x, y = (np.asarray(raw[name], dtype=np.float64).ravel() for name in ("difference", "product"))
+    dx, dy = (
+        np.asarray(raw.get(f"{name}_stderr", np.zeros_like(x)), dtype=np.float64).ravel()
+        for name in ("difference", "product")
+    )
+    with _figure(1) as (figure, png):
+        axes = figure.add_subplot(1, 2, 1)
+        axes.errorbar(x, y, dy, dx, fmt="o", color=_BLUE, ecolor=_ORANGE, markersize=4)
+        ends = np.array([min(x.min(), y.min()), max(x.max(), y.max())])
+        axes.plot(ends, ends, color=_GREY, linewidth=0.8)
+        axes.set_xlabel("finite difference on the bench, V²/S")
+        axes.set_ylabel("a b / gamma, V²/S")
+        axes.set_title("the gradient, measured in two ways")
+        return Picture(png(), f"The gradient of {len(x)} elements by frequency propagation against finite differences")

@@ -1,0 +1,329 @@
+"""The probe between epochs: one known drive at known conductances; what moved since the first one, and who did it.
+
+Every channel's reading is compared with that of the first probe. A change r with covariance S is held against each
+cause that one part could be, its size free: a meter channel (one reading moves), a source channel (its column of
+transfers), an element (Z b: by Sherman and Morrison the exact direction of any change of one conductance); and against
+causes that many parts share: all conductances drift, all gains drift (S grows by s^2 J J', s by maximum likelihood).
+The cause with the best likelihood is named; where another is nearly as likely, both are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import chdtrc, ndtr
+
+from calibration.direct_model import DirectModel, Solved, Sources
+from calibration.drives import rest, sizes, subject_conductances
+from calibration.errors import CalibrationError
+from calibration.procedures.constant_levels import n_periods
+from calibration.reading import readings
+from calibration.subject import Subject, subject_of
+from freqprop_lab.bench import Bench, BenchChangedError, BenchWatch
+from freqprop_lab.config import SelfCheckSection
+from freqprop_lab.values import Array, ChannelDrive
+
+_PATTERNS = 4  # of levels: one for each probe, all of them to make sure and to name a cause
+_LEAST = 0.4  # of its size: what every source leaves its rest by
+_ALARM = 3.5  # standard uncertainties: from here on the other patterns are taken too
+_NEARLY = 3.0  # of log likelihood: 20 to 1
+_MOVES = 0.3  # of what another value of an element should do: one that does less is stuck
+_SHARED_COST = 2.0  # of log likelihood: what many parts must explain better than one
+_CALIBRATED = 0.03  # relative: how well a calibrated model tells what a change does
+_OPEN = 0.02  # of its conductance: a branch that has no more is open, or shorted the other way round
+_SILENT = 3.0  # standard uncertainties of an offset: a channel that reads no more reads nothing
+
+
+@dataclass(frozen=True)
+class _Cause:
+    """What could have changed: in words, and how likely the change is by it (log, up to a constant).
+
+    element: which tunable one is meant, if one is, and what it would have now, S.
+    """
+
+    words: str
+    likelihood: float
+    element: int | None = None
+    now: float = 0.0
+
+
+class SelfCheck(BenchWatch):
+    """One record of constant levels after so many epochs, at the conductances with which the run began."""
+
+    def __init__(self, section: SelfCheckSection) -> None:
+        self.every, self._section = section.every, section
+        self._first: NDArray[Any] = np.zeros((0, 0))
+        self._noise: NDArray[Any] = np.zeros((0, 0))
+        self._conductances: NDArray[Any] = np.zeros(0)
+
+    def begin(self, bench: Bench) -> None:
+        """Take every pattern of levels, at the conductances that the bench has now."""
+        subject = self._look(bench)
+        self._conductances = subject.conductances
+        self._first, self._noise = self._probe(bench, subject, range(_PATTERNS))
+
+    def check(self, bench: Bench) -> None:
+        """Probe at the first conductances, and put the present ones back. One pattern; all where that one moved."""
+        subject = self._look(bench)
+        trained = bench.conductances.copy()
+        bench.program(self._conductances)
+        try:
+            volts, noise = self._probe(bench, subject, range(1))
+            if self._chance(subject, volts, noise) > 2 * ndtr(-_ALARM):
+                return
+            volts, noise = self._probe(bench, subject, range(_PATTERNS))
+            if self._chance(subject, volts, noise) < 2 * ndtr(-self._section.k):
+                raise BenchChangedError(self._words(bench, subject, volts, noise))
+        finally:
+            bench.program(trained)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return the first probe."""
+        return {"first": self._first, "noise": self._noise, "conductances": self._conductances}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Go by a first probe that was taken before."""
+        if state:
+            self._first, self._noise, self._conductances = (state[name] for name in ("first", "noise", "conductances"))
+
+    def _look(self, bench: Bench) -> Subject:
+        try:
+            return subject_of(bench)
+        except CalibrationError as error:
+            raise BenchChangedError(f"calibration.self_check: {error}") from None
+
+    def _probe(self, bench: Bench, subject: Subject, patterns: Iterable[int]) -> tuple[Array, Array]:
+        """Return the readings and their noise, V, (pattern, node) each."""
+        levels, periods = _levels(subject, self._section.volts), n_periods(subject, self._section.samples)
+        taken = [readings(bench.measure_channels(ChannelDrive(levels[pattern]), periods)) for pattern in patterns]
+        return np.array([volts for volts, _ in taken]), np.array([noise for _, noise in taken])
+
+    def _change(self, subject: Subject, volts: Array, noise: Array) -> tuple[Array, Array]:
+        """Return what moved since the first probe and its variance, V and V^2, (pattern, read node) each."""
+        count, read = len(volts), np.flatnonzero(subject.read)
+        return (volts - self._first[:count])[:, read], (noise**2 + self._noise[:count] ** 2)[:, read]
+
+    def _chance(self, subject: Subject, volts: Array, noise: Array) -> float:
+        change, variance = self._change(subject, volts, noise)
+        return float(chdtrc(change.size, float((change**2 / variance).sum())))
+
+    def _words(self, bench: Bench, subject: Subject, volts: Array, noise: Array) -> str:
+        change, variance = self._change(subject, volts, noise)
+        suspects = _Suspects(subject, _levels(subject, self._section.volts), self._conductances)
+        likely = suspects.likeliest(volts, change, variance)
+        words = [cause.words for cause in likely]
+        element = likely[0].element
+        if element is not None and self._is_stuck(bench, subject, element, volts[0]):
+            held = f"{likely[0].now:.4g} S where {self._conductances[element]:.4g} S was programmed"
+            words = [f"{suspects.called(element)} is stuck: it stays at {held}"]
+        pattern, worst = np.unravel_index(int(np.argmax(np.abs(change) / np.sqrt(variance))), change.shape)
+        node = subject.network.nodes[np.flatnonzero(subject.read)[worst]]
+        return (
+            f"the bench {subject.name} has changed: {' or '.join(dict.fromkeys(words))}. The probe's reading at node "
+            f"{node} ({subject.meter_channels[node]}) moved by {change[pattern, worst]:+.3g} V, of which "
+            f"{np.sqrt(variance[pattern, worst]):.2g} V is noise"
+        )
+
+    def _is_stuck(self, bench: Bench, subject: Subject, element: int, volts: Array) -> bool:
+        """Program one element to another value, and say whether nothing comes of it. volts: V, (node,), before that."""
+        low, high = subject.conductance_low[element], subject.conductance_high[element]
+        before = float(self._conductances[element])
+        asked = self._conductances.copy()
+        asked[element] = before * 2 if before * 2 <= high else max(before / 2, low)
+        set_to = bench.program(asked)
+        levels = _levels(subject, self._section.volts)[:1]
+        expected = [
+            DirectModel(subject.network, subject.live_leads)
+            .solve(subject_conductances(subject, tunable), Sources.ideal(subject.live_leads), levels[:, subject.live])
+            .volts[0][subject.read]
+            for tunable in (self._conductances, set_to)
+        ]
+        moved, noise = self._probe(bench, subject, range(1))
+        bench.program(self._conductances)
+        wanted = expected[1] - expected[0]
+        seen = _Fit.of(wanted, (moved[0] - volts)[subject.read], noise[0][subject.read] ** 2).size
+        return bool(wanted.any()) and abs(seen) < _MOVES
+
+
+def _levels(subject: Subject, volts: float) -> Array:
+    """Return levels that differ from source to source and pattern to pattern, (pattern, lead), V or A.
+
+    Always the same for the same leads: no two causes look alike, and none hangs on luck.
+    """
+    size = sizes(subject, volts)
+    drawn = np.random.default_rng(_PATTERNS).uniform(-1, 1, (_PATTERNS, len(size)))
+    return np.asarray(rest(subject) + size * np.sign(drawn) * (_LEAST + (1 - _LEAST) * np.abs(drawn)))
+
+
+class _Suspects:
+    """Every cause of a change that is known of, at the probe's levels and conductances, S, (tunable,).
+
+    Directions and changes are (pattern, read node).
+    """
+
+    def __init__(self, subject: Subject, levels: Array, tunable: Array) -> None:
+        self._subject = subject
+        self._read = np.flatnonzero(subject.read)
+        self._siemens = subject_conductances(subject, tunable)
+        self._model = DirectModel(subject.network, subject.live_leads)
+        self._levels = levels[:, subject.live]
+        self._sources = Sources.ideal(subject.live_leads)
+        self._solved: Solved = self._model.solve(self._siemens, self._sources, self._levels)
+        self._expected = self._solved.volts[:, self._read]
+        self._model_error = _CALIBRATED if subject.is_corrected else subject.assumed.tunable
+
+    def likeliest(self, volts: Array, change: Array, variance: Array) -> list[_Cause]:
+        """Return the likeliest cause, and any that is nearly as likely. volts: V, (pattern, node)."""
+        # What the model says of a change is no better than the model: by that share the change itself is in doubt.
+        doubt = variance + (self._model_error * change) ** 2
+        causes = [
+            *self._meters(volts[:, self._read], change, doubt),
+            *self._leads(change, doubt),
+            *self._elements(change, doubt),
+            *self._shared(change, doubt),
+        ]
+        causes.sort(key=lambda cause: -cause.likelihood)
+        return [cause for cause in causes[:4] if cause.likelihood > causes[0].likelihood - _NEARLY]
+
+    def called(self, element: int) -> str:
+        """Return how a person knows a tunable branch: its name, and the channel that sets it."""
+        name = self._subject.network.tunable_names[element]
+        channel = self._subject.element_channels.get(name)
+        return f"{name} ({channel})" if channel else name
+
+    def _meters(self, volts: Array, change: Array, variance: Array) -> list[_Cause]:
+        found = []
+        offset = self._subject.belief_in_meters()[1][self._read]
+        for row, node in enumerate(self._read):
+            name = self._subject.network.nodes[node]
+            channel = self._subject.meter_channels[name]
+            nothing = _SILENT * (offset[row] + np.sqrt(variance[:, row]))
+            moves = np.abs(change[:, row]) > nothing
+            silent = moves.any() and bool((np.abs(volts[:, row]) < nothing).all())
+            for what, values in (("gain", self._expected[:, row]), ("offset", np.ones(len(change)))):
+                direction = np.zeros(change.shape)
+                direction[:, row] = values
+                fit = _Fit.of(direction, change, variance)
+                size = f"{fit.size:+.3%}" if what == "gain" else f"{fit.size:+.3g} V"
+                words = f"the {what} of meter channel {channel} at node {name} drifted by {size}"
+                if silent:
+                    words = f"the meter lead of node {name} is off ({channel} reads nothing): push it back in"
+                found.append(_Cause(words, fit.likelihood))
+        return found
+
+    def _leads(self, change: Array, variance: Array) -> list[_Cause]:
+        found = []
+        for number, lead in enumerate(self._subject.live_leads):
+            where = f"source channel {lead.name} at node {self._subject.node_of(lead)}"
+            transfer = self._solved.transfer[self._read, number]
+            unit = "V" if lead.kind == "voltage" else "A"
+            fit = _Fit.of(np.outer(self._levels[:, number], transfer), change, variance)
+            failed = fit.size < -0.5
+            words = f"{where} puts out nothing" if failed else f"the gain of {where} drifted by {fit.size:+.3%}"
+            found.append(_Cause(words, fit.likelihood))
+            fit = _Fit.of(np.outer(np.ones(len(change)), transfer), change, variance)
+            found.append(_Cause(f"the offset of {where} drifted by {fit.size:+.3g} {unit}", fit.likelihood))
+            if lead.resistance:
+                ends = self._model.branch_of_lead(number)
+                across = self._solved.volts @ ends - self._levels[:, number]
+                before = float(self._sources.series[number])
+                now, likelihood = self._conductance_now(ends, across, before, change, variance)
+                words = f"the resistor of {where} changed from {1 / before:.4g} Ohm to {_ohms(now)}"
+                if now < _OPEN * before:
+                    words = f"the lead of {where} is off, or its resistor is open"
+                found.append(_Cause(words, likelihood))
+        return found
+
+    def _elements(self, change: Array, variance: Array) -> list[_Cause]:
+        network, found = self._subject.network, []
+        position = {int(branch): number for number, branch in enumerate(network.tunable)}
+        for number, branch in enumerate(network.branches):
+            ends = self._model.branches[number]
+            before = float(self._siemens[number])
+            now, likelihood = self._conductance_now(ends, self._solved.volts @ ends, before, change, variance)
+            element = position.get(number)
+            called = branch.name if element is None else self.called(element)
+            broken = self._broken(before, now)
+            words = f"{called} {broken}" if broken else f"{called} changed from {_change(before, now)}"
+            # What is open or shorted answers to no programming either: it is not asked.
+            found.append(_Cause(words, likelihood, None if broken else element, now))
+        return found
+
+    def _conductance_now(
+        self, ends: Array, across: Array, before: float, change: Array, variance: Array
+    ) -> tuple[float, float]:
+        """Return the conductance of one branch that explains a change best, S, and how likely that is.
+
+        v' = v - Z b s x with s = dG / (1 + dG b' Z b), whatever its size (Sherman and Morrison): s is fitted.
+        """
+        column = self._solved.impedance @ ends
+        fit = _Fit.of(-np.outer(across, column[self._read]), change, variance)
+        left = 1 - fit.size * float(ends @ column)
+        return (before + fit.size / left if left > 0 else np.inf), fit.likelihood
+
+    def _broken(self, before: float, now: float) -> str:
+        """Return what a branch is that conducts next to nothing, or everything; nothing where it is neither."""
+        if now <= (_OPEN if self._subject.is_corrected else self._model_error) * before:
+            return "is open: a wire is off, or the part is broken"
+        return "is shorted" if now > before / _OPEN else ""
+
+    def _shared(self, change: Array, variance: Array) -> list[_Cause]:
+        conductances = self._model.by_conductance(self._solved)[:, self._read] * self._siemens
+        n_read = len(self._read)
+        meters = np.zeros((*change.shape, n_read))
+        meters[:, np.arange(n_read), np.arange(n_read)] = self._expected
+        sources = self._solved.transfer[self._read] * self._levels[:, None, :]
+        found = []
+        for words, columns in (
+            ("the conductances drift, all of them", conductances[..., self._subject.network.tunable]),
+            ("the gains of the meter channels drift, all of them", meters),
+            ("the gains of the source channels drift, all of them", sources),
+        ):
+            if columns.shape[-1] > 1:
+                likelihood, size = _spread(columns.reshape(change.size, -1), change.ravel(), variance.ravel())
+                found.append(_Cause(f"{words}, by about {size:.2g} of their values", likelihood - _SHARED_COST))
+        return found
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """A change along one direction: its size, and the log likelihood of what is left over."""
+
+    size: float
+    likelihood: float
+
+    @classmethod
+    def of(cls, direction: Array, change: Array, variance: Array) -> _Fit:
+        """Fit by least squares; all arrays alike."""
+        weight = direction / variance
+        power = float((weight * direction).sum())
+        size = float((weight * change).sum()) / power if power > 0 else 0.0
+        return cls(size, -0.5 * float(((change - size * direction) ** 2 / variance).sum()))
+
+
+def _change(before: float, now: float) -> str:
+    return f"{before:.4g} to {now:.4g} S ({now / before - 1:+.3%})"
+
+
+def _ohms(siemens: float) -> str:
+    return f"{1 / siemens:.4g} Ohm" if 0 < siemens < np.inf else "nothing that a resistor has"
+
+
+def _spread(columns: Array, change: Array, variance: Array) -> tuple[float, float]:
+    """Return the log likelihood of independent changes of many parts, and their common size, relative."""
+    white = columns / np.sqrt(variance)[:, None]
+    values, vectors = np.linalg.eigh(white @ white.T)
+    squares = (vectors.T @ (change / np.sqrt(variance))) ** 2
+    values = np.maximum(values, 0.0)
+
+    def against(log_size: float) -> float:
+        spread = 1 + np.exp(2 * log_size) * values
+        return float(0.5 * (squares / spread + np.log(spread)).sum())
+
+    best = minimize_scalar(against, bounds=(np.log(1e-7), np.log(1.0)), method="bounded")
+    return -float(best.fun), float(np.exp(best.x))

@@ -1,0 +1,205 @@
+"""The probe between epochs: what happens in mid-run is noticed, named, and survived."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from benches import opened
+
+from calibration.correction import CORRECTOR
+from calibration.self_check import SelfCheck
+from freqprop_lab.bench import BenchChangedError, open_bench
+from freqprop_lab.config import SelfCheckSection, check_bench, parse_experiment, parse_yaml
+from freqprop_lab.session import load_experiment, resume, train
+from freqprop_lab.values import ConductanceTable, Correction, Drive
+
+SECTION = SelfCheckSection(samples=10_000)
+
+
+def _branches(seed=0):
+    with opened(seed) as bench:
+        return bench.network.tunable_names, bench.network.nodes
+
+
+def _watched(bench, *, calibrated=True):
+    """Return the bench with a watch that has begun; calibrated: with its true conductances known."""
+    if calibrated:
+        nominal = np.array([1e-6, 1e-2])
+        truth = [bench.truth().conductance(np.full(len(bench.network.tunable), each)) for each in nominal]
+        tables = tuple(ConductanceTable(nominal, np.array(pair)) for pair in zip(*truth, strict=True))
+        bench.correction = Correction(conductances=tables)
+        bench.program(bench.correction.true_conductances(bench.conductances))
+    watch = SelfCheck(SECTION)
+    watch.begin(bench)
+    return watch
+
+
+def _trained(bench, factor=1.5):
+    """Move all conductances, as training does, and let so much time pass."""
+    bench.program(bench.conductances * np.where(np.arange(len(bench.conductances)) % 2, factor, 1 / factor))
+
+
+def _check_often(watch, bench, times):
+    for _ in range(times):
+        watch.check(bench)
+
+
+def test_nothing_is_noticed_where_nothing_happens():
+    """200 probes of a bench that stays as it is."""
+    with opened(1) as bench:
+        watch = _watched(bench)
+        for _ in range(200):
+            watch.check(bench)
+
+
+def test_a_probe_leaves_the_conductances_as_they_were():
+    with opened(1) as bench:
+        watch = _watched(bench)
+        _trained(bench)
+        before = bench.breadboard.conductances.copy()
+        watch.check(bench)
+        assert bench.breadboard.conductances == pytest.approx(before, rel=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_pulled_meter_lead_is_named(seed):
+    with opened(seed, more="faults: {events: [{after: 8, unread: n5}]}\n") as bench:
+        watch = _watched(bench)
+        _trained(bench)
+        for _ in range(4):
+            watch.check(bench)
+        with pytest.raises(
+            BenchChangedError, match=r"has changed: the meter lead of node n5 is off \(meter/5 reads nothing\)"
+        ):
+            watch.check(bench)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_an_open_branch_is_named(seed):
+    names, _ = _branches(seed)
+    with opened(seed, more=f"faults: {{events: [{{after: 6, open: {names[10]}}}]}}\n") as bench:
+        watch = _watched(bench)
+        _trained(bench)
+        watch.check(bench)
+        watch.check(bench)
+        with pytest.raises(BenchChangedError, match=rf"has changed: {names[10]} \(resistors/10\) is open"):
+            watch.check(bench)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_stuck_element_is_named(seed):
+    """It sticks while it is trained: two records after the first probe, between one update and the next."""
+    names, _ = _branches(seed)
+    with opened(seed, more=f"faults: {{events: [{{after: 6, stuck: {names[12]}}}]}}\n") as bench:
+        watch = _watched(bench)
+        _trained(bench)
+        for _ in range(2):
+            bench.measure(Drive(np.zeros(len(bench.network.inputs))))
+        _trained(bench, 1.3)
+        with pytest.raises(BenchChangedError, match=rf"has changed: {names[12]} \(resistors/12\) is stuck: it stays"):
+            watch.check(bench)
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ("resistors: {tolerance: 10 %, drift: 2 %}", "the conductances drift, all of them"),
+        ("meter: {gain_error: 2 %, offset: 5 mV, noise: 1 mV, drift: 2 %}", "the gains of the meter channels drift"),
+        ("source: {gain_error: 2 %, offset: 5 mV, drift: 2 %}", "the gains of the source channels drift"),
+    ],
+)
+def test_a_drift_of_many_parts_is_told_from_that_of_one(section, words):
+    """2 % in 1000 records: after 10 more of them 0.02 %, far below what any single reading would show by eye."""
+    with opened(2) as bench:
+        text = bench.settings.document.text
+    kind = section.split(":")[0]
+    lines = [section if line.startswith(f"{kind}:") else line for line in text.splitlines()]
+    from pathlib import Path
+
+    with open_bench(check_bench(parse_yaml("\n".join(lines), Path("bench.yaml")), Path())) as bench:
+        rng = np.random.default_rng(1002)
+        bench.program(np.exp(rng.uniform(np.log(5e-5), np.log(5e-4), len(bench.network.tunable))))
+        watch = _watched(bench, calibrated=False)
+        with pytest.raises(BenchChangedError, match=words):
+            _check_often(watch, bench, 20)
+
+
+EXPERIMENT = """\
+name: watched
+epochs: 8
+task: {kind: iris}
+rule: {alpha: 0.5}
+conductances: {start: [0.3, 3], bounds: [0.1, 10]}
+"""
+
+
+def _experiment(tmp_path, bench_more):
+    with opened(0, ports=(4, 3)) as bench:
+        text = bench.settings.document.text
+    text = text.replace("calibration:\n", "calibration:\n  self_check: {samples: 1000}\n")
+    (tmp_path / "bench.yaml").write_text(text + bench_more)
+    (tmp_path / "watched.yaml").write_text(EXPERIMENT + "bench: bench.yaml\n")
+    return load_experiment(tmp_path / "watched.yaml")
+
+
+def test_a_run_stops_safe_names_the_wire_and_goes_on(tmp_path):
+    """The lead is pulled in epoch 3 or so; noticed at the end of that epoch; after it is put back the run goes on."""
+    settings = _experiment(tmp_path, "faults: {events: [{after: 900, unread: n5}]}\n")
+    run = tmp_path / "run"
+    with pytest.raises(BenchChangedError, match=r"lead of node n5 is off.*freqprop resume .*run --calibration FOLDER"):
+        train(settings, run=run)
+    from freqprop_lab.runs import Run
+
+    stopped = Run(run)
+    assert stopped.status == "abort"
+    steps = stopped.stop["num_events"]["steps"]
+    assert 75 <= steps < 8 * 75
+    assert steps % 75 == 0
+    # 75 examples, two records each: the event lies within the epoch that has just ended, or the one before.
+    records = stopped.checkpoint.values["bench.records"]
+    assert 900 <= records <= 900 + 2 * 2 * 75 + 200
+
+
+def test_a_resumed_run_goes_by_the_same_first_probe(tmp_path):
+    """Killed after an epoch and resumed: the same bits as without a stop."""
+    settings = _experiment(tmp_path, "")
+    from freqprop_lab.stopping import Interrupted
+
+    whole = train(settings, run=tmp_path / "whole")
+    import freqprop_lab.session._train as module
+    from freqprop_lab.stopping import StopRequest
+
+    class AskedSoon(StopRequest):
+        @property
+        def wanted(self):
+            self.count += 1
+            return self.count > 200
+
+    import contextlib
+
+    @contextlib.contextmanager
+    def watch():
+        yield AskedSoon()
+
+    before = module.watch_signals
+    module.watch_signals = watch
+    try:
+        with pytest.raises(Interrupted):
+            train(settings, run=tmp_path / "parts")
+    finally:
+        module.watch_signals = before
+    parts = resume(tmp_path / "parts")
+    assert parts.trained == whole.trained
+
+
+def test_the_corrector_is_what_the_entry_point_names():
+    from importlib.metadata import entry_points
+
+    found = {entry.name: entry.load() for entry in entry_points(group="freqprop_lab.corrections")}
+    assert found == {"records": CORRECTOR, "self-check": SelfCheck}
+
+
+def test_the_experiment_of_these_tests_reads():
+    from pathlib import Path
+
+    assert parse_experiment(EXPERIMENT, Path("watched.yaml")).model.epochs == 8
