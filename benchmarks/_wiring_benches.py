@@ -192,9 +192,7 @@ def _predicted(subject: Subject, faults: Faulty, tunable: Array) -> tuple[Array,
     for first, second in section.get("swapped_drives", []):
         to[first], to[second] = to[second], to[first]
     at = [to[subject.node_of(lead)] for lead in subject.live_leads]
-    leads = tuple(
-        replace(lead, plus=network.index[node]) for lead, node in zip(subject.live_leads, at, strict=True)
-    )
+    leads = tuple(replace(lead, plus=network.index[node]) for lead, node in zip(subject.live_leads, at, strict=True))
     G = _conductances(subject, section, tunable)
     model, sources = DirectModel(network, leads), Sources.ideal(leads)
     size = sizes(subject, VOLTS)[subject.live]

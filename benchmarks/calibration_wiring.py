@@ -114,9 +114,7 @@ def rows(*, quick: bool = False, show: bool = False) -> list[Row]:
         chosen = [one for one in faulty if len(one.truth) == count]
         found.append(Row(f"wiring: all named exactly, {count} fault{'s' * (count > 1)}", _exact(chosen), COMMAND))
     for kind in KINDS:
-        drawn = [
-            (named in one.named, named) for one in faulty for named in one.truth if named[0] == _CALLED[kind]
-        ]
+        drawn = [(named in one.named, named) for one in faulty for named in one.truth if named[0] == _CALLED[kind]]
         vain = Counter(kind for one in trials for kind in one.vain)[kind]
         figure = f"{share(sum(hit for hit, _ in drawn), len(drawn))}; {vain} draws were too small to be seen"
         found.append(Row(f"wiring: named, of the kind {_CALLED[kind]}", figure, COMMAND))

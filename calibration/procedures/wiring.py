@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from calibration.procedure import Findings, ListedProcedure, Measurement, ProcedureError, Taken
+from calibration.errors import ModelError, ProcedureError
+from calibration.procedure import Findings, ListedProcedure, Measurement, Taken
 from calibration.procedures.constant_levels import n_periods
 from calibration.records import Quantity, Verdict
 from calibration.subject import Subject
@@ -22,7 +23,6 @@ from calibration.wiring import (
     Names,
     Observed,
     Search,
-    WiringModelError,
     measurements,
     observed_of,
     told,
@@ -37,8 +37,8 @@ _TOLD = 3  # alternatives in a sentence
 _ASSUMED = (
     "before anything is measured one bench in ten has a pair of swapped leads, one in ten an open, and so on; faults "
     "are independent",
-    "the beliefs in gains, series resistors and elements are those of calibration.assume and its references; a value is "
-    "called wrong where they don't explain it",
+    "gains, series resistors and elements are as well known as calibration.assume and its references say; a value is "
+    "called wrong where that doesn't explain it",
     "a tunable element strays from setting to setting by half of what calibration.assume says of it",
     "no more than one channel is on a node, and the network is settled before each record",
 )
@@ -64,7 +64,9 @@ class Wiring(ListedProcedure):
                     "of the board and of the network's file for the while, or leave this procedure out"
                 )
         if not subject.live.any() or not subject.read.any():
-            raise ProcedureError("wiring needs at least one source channel that drives and one meter channel that reads")
+            raise ProcedureError(
+                "wiring needs at least one source channel that drives and one meter channel that reads"
+            )
         return measurements(subject, self.volts, n_periods(subject, self.samples))
 
     def evaluate(self, subject: Subject, measured: Sequence[Measurement], taken: Sequence[Taken]) -> Findings:
@@ -72,9 +74,11 @@ class Wiring(ListedProcedure):
         observed = observed_of(subject, measured, taken)
         try:
             fits = Search(observed).run()
-        except WiringModelError as error:
+        except ModelError as error:
             raise ProcedureError(f"{error}: no branch to ground and no source holds it; add one, or drive it") from None
-        return findings(observed, Names(subject.meter_channels, subject.element_channels), fits, self._settings(measured, taken))
+        return findings(
+            observed, Names(subject.meter_channels, subject.element_channels), fits, self._settings(measured, taken)
+        )
 
     def _settings(self, measured: Sequence[Measurement], taken: Sequence[Taken]) -> dict[str, Any]:
         return {"samples": taken[0].record.volts.shape[1], "records": len(measured), "volts": self.volts}
@@ -97,7 +101,12 @@ def findings(observed: Observed, names: Names, fits: Sequence[Fit], settings: di
         "chi_square_a_reading": left,
         "hypotheses": len(fits),
     }
-    raw = {"readings": observed.y, "noise": observed.sigma, "sizes": observed.sizes, "nominal": np.exp(observed.nominal)}
+    raw = {
+        "readings": observed.y,
+        "noise": observed.sigma,
+        "sizes": observed.sizes,
+        "nominal": np.exp(observed.nominal),
+    }
     return Findings(tuple(quantities), _verdict(sure, alternatives, hidden, left), settings | more, _ASSUMED, raw)
 
 
@@ -125,8 +134,8 @@ def _verdict(
         words.append(_either(alternatives))
     if left > _LEFT:
         words.append(
-            f"What is left of the readings departs from the model by {np.sqrt(left):.3g} times the noise (1 is expected): "
-            "there is something else that no single fault explains; mend what is named, and run this again."
+            f"What is left departs from the model by {np.sqrt(left):.3g} times the noise (1 is expected): there is "
+            "something else that no few faults explain; mend what is named, and run this again."
         )
     if not words:
         words.append("Every channel and every element is where the bench file has it.")
@@ -174,7 +183,7 @@ def _odds(sure: Sequence[Fault]) -> Quantity:
 
 
 def _conductances(observed: Observed, fitted: Fit) -> list[Quantity]:
-    """Return what the branches have that are not what is listed; all of the doubt counts as type B, as most of it is."""
+    """Return what the branches have that are not what is listed; all of the doubt counts as type B: most of it is."""
     chosen = [branch for branch, _ in fitted.hypothesis.parts if fitted.belief.free[branch]]
     if not chosen:
         return []

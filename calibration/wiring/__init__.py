@@ -2,7 +2,7 @@
 
 from calibration.wiring.faults import SURE, Alternative, Fault, Names, told
 from calibration.wiring.hypothesis import Hypothesis, Move, Part, Places
-from calibration.wiring.model import Observed, WiringModelError
+from calibration.wiring.model import Observed
 from calibration.wiring.observe import measurements, observed_of
 from calibration.wiring.search import Search
 from calibration.wiring.unseen import unseen
@@ -18,7 +18,6 @@ __all__ = [
     "Part",
     "Places",
     "Search",
-    "WiringModelError",
     "measurements",
     "observed_of",
     "told",

@@ -7,7 +7,7 @@ faults are nearly as likely, all of them are told, with what to look at to decid
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,14 +18,18 @@ from freqprop_lab.network import GROUND
 
 SURE = 20.0  # to one: the odds from which a fault is named
 _CAP = 1e9
+_NEGLIGIBLE = 1e-9  # of probability
+Key = tuple[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong. kind: `meter leads`, `source leads`, `control lines`, `meter lead pulled`, `source lead
-    pulled`, `open`, `no ground`, `short`, `value` or `stuck`. where: names of the nodes or branches, of leads those
-    that they should be on. words: what to do about it, one sentence. look: what would decide, where it is not sure.
-    odds: to one, after the readings; never above 1e9.
+    """One thing that is wrong.
+
+    kind: `meter leads`, `source leads`, `control lines`, `meter lead pulled`, `source lead pulled`, `open`, `no
+    ground`, `short`, `value` or `stuck`. where: names of the nodes or branches, of leads those that they should be on.
+    words: what to do about it, one sentence. look: what would decide, where it is not sure. odds: to one, after the
+    readings; never above 1e9.
     """
 
     kind: str
@@ -33,6 +37,11 @@ class Fault:
     words: str
     look: str
     odds: float = 0.0
+
+    @property
+    def key(self) -> Key:
+        """What it is and where, without words."""
+        return self.kind, self.where
 
 
 @dataclass(frozen=True)
@@ -54,47 +63,37 @@ class Names:
 def told(observed: Observed, names: Names, fits: Sequence[Fit]) -> tuple[tuple[Fault, ...], tuple[Alternative, ...]]:
     """Return the faults that are sure, and the alternatives that can't be told apart: none, or at least two.
 
-    fits: of all hypotheses that were tried, the likeliest first.
+    fits: of all hypotheses that were tried, the likeliest first. What is less likely than not is not even a doubt.
     """
     weights = np.exp(np.array([one.ln_evidence for one in fits]) - fits[0].ln_evidence)
     weights /= weights.sum()
-    probability: dict[tuple[str, tuple[str, ...]], float] = {}
-    plausible = [(one, weight) for one, weight in zip(fits, weights.tolist(), strict=True) if weight > 1e-9]
-    named = [(named_in(observed, names, one), weight) for one, weight in plausible]
+    named = [
+        (named_in(observed, names, one), weight)
+        for one, weight in zip(fits, weights.tolist(), strict=True)
+        if weight > _NEGLIGIBLE
+    ]
+    probability: dict[Key, float] = {}
     for faults, weight in named:
         for fault in faults:
-            key = (fault.kind, fault.where)
-            probability[key] = probability.get(key, 0.0) + weight
-
-    def rated(fault: Fault) -> Fault:
-        share = min(probability[fault.kind, fault.where], 1.0)
-        odds = min(share / max(1 - share, 1 / _CAP), _CAP)
-        return Fault(fault.kind, fault.where, fault.words, fault.look, odds)
-
-    best = [rated(fault) for fault in named[0][0]]
+            probability[fault.key] = probability.get(fault.key, 0.0) + weight
+    best = [replace(fault, odds=_odds(probability[fault.key])) for fault in named[0][0]]
     sure = tuple(fault for fault in best if fault.odds >= SURE)
-    known = {(fault.kind, fault.where) for fault in sure}
-    if len(sure) == len(best) and _none_lacks_little(named, known):
-        return sure, ()
-    alternatives: dict[frozenset[tuple[str, tuple[str, ...]]], Alternative] = {}
+    known = {fault.key for fault in sure}
+    alternatives: dict[frozenset[Key], Alternative] = {}
     for faults, weight in named:
-        rest = tuple(rated(fault) for fault in faults if (fault.kind, fault.where) not in known)
-        key = frozenset((fault.kind, fault.where) for fault in rest)
-        before = alternatives[key].probability if key in alternatives else 0.0
-        alternatives[key] = Alternative(alternatives[key].faults if key in alternatives else rest, before + weight)
+        rest = [fault for fault in faults if fault.key not in known]
+        of = frozenset(fault.key for fault in rest)
+        if of not in alternatives:
+            rated = tuple(replace(fault, odds=_odds(probability[fault.key])) for fault in rest)
+            alternatives[of] = Alternative(rated, 0.0)
+        alternatives[of] = replace(alternatives[of], probability=alternatives[of].probability + weight)
     ranked = sorted(alternatives.values(), key=lambda one: -one.probability)
     kept = tuple(one for one in ranked if one.probability * SURE >= ranked[0].probability)
-    if len(kept) < 2 or not kept[0].faults:
-        return sure, ()
-    return sure, kept
+    return (sure, kept) if len(kept) > 1 and kept[0].faults else (sure, ())
 
 
-def _none_lacks_little(
-    named: Sequence[tuple[Sequence[Fault], float]], known: set[tuple[str, tuple[str, ...]]]
-) -> bool:
-    """Say whether what is sure is also all that there is, more likely than not."""
-    more = sum(weight for faults, weight in named if {(one.kind, one.where) for one in faults} - known)
-    return more < 0.5
+def _odds(share: float) -> float:
+    return min(share / max(1 - share, 1 / _CAP), _CAP)
 
 
 def named_in(observed: Observed, names: Names, fitted: Fit) -> list[Fault]:
@@ -115,19 +114,18 @@ def _leads(observed: Observed, names: Names, hypothesis: Hypothesis) -> list[Fau
     driven = [GROUND if lead.plus < 0 else nodes[lead.plus] for lead in observed.leads]
     sources = [f"{node} ({lead.name})" for node, lead in zip(driven, observed.leads, strict=True)]
     for what, kind, called, places, reached in (
-        (Move.READS, "meter", meters, at, lambda place: nodes[hypothesis.reads[place]]),
-        (Move.DRIVES, "source", sources, driven, lambda place: driven[hypothesis.drives[place]]),
+        (Move.READS, "meter", meters, at, [nodes[node] for node in hypothesis.reads]),
+        (Move.DRIVES, "source", sources, driven, [driven[lead] for lead in hypothesis.drives]),
     ):
         now, before = getattr(hypothesis, what.value), getattr(plain, what.value)
         for ring in rings(before, now):
-            ring = tuple(sorted(ring)) if len(ring) == 2 else ring
             where = tuple(places[place] for place in sorted(ring))
             listed = [called[place] for place in ring]
             look = f"pull the {kind} lead of {listed[0]} and run again"
             if len(ring) == 2:
                 words = f"the {kind} leads of {listed[0]} and {listed[1]} are swapped: exchange them at the board"
             else:
-                moves = ", ".join(f"that of {called[place]} is at {reached(place)}" for place in ring)
+                moves = ", ".join(f"that of {called[place]} is at {reached[place]}" for place in ring)
                 words = f"{len(ring)} {kind} leads are mixed up: {moves}; put each where it belongs"
             found.append(Fault(f"{kind} leads", where, words, look))
         for place, value in enumerate(now):
@@ -142,11 +140,12 @@ def _leads(observed: Observed, names: Names, hypothesis: Hypothesis) -> list[Fau
 def _lines(observed: Observed, names: Names, hypothesis: Hypothesis) -> list[Fault]:
     tunable, found = observed.network.tunable_names, []
     for ring in rings(observed.places.faultless.lines, hypothesis.lines):
-        ring = tuple(sorted(ring)) if len(ring) == 2 else ring
         where = [tunable[place] for place in ring]
         called = [f"{name} ({names.elements.get(name, name)})" for name in where]
         if len(ring) == 2:
-            words = f"the control lines of {called[0]} and {called[1]} are swapped: exchange them, or their names in wiring"
+            words = (
+                f"the control lines of {called[0]} and {called[1]} are swapped: exchange them, or their names in wiring"
+            )
         else:
             moves = (
                 f"{tunable[place]} is turned by {names.elements.get(tunable[line], tunable[line])}"
@@ -180,26 +179,30 @@ def _parts(observed: Observed, fitted: Fit) -> list[Fault]:
             found.append(Fault("open", (name,), words, look))
         elif part is Part.SHORT:
             ohms = measure(_two_digits(1 / conductance(observed, fitted, branch)[0]), "Ohm")
-            words = f"{between} is shorted ({ohms} or less): look for touching legs, a bridge of solder, a wire beside it"
+            words = (
+                f"{between} is shorted ({ohms} or less): look for touching legs, a bridge of solder, a wire beside it"
+            )
             found.append(Fault("short", (name,), words, look))
         elif part is Part.WRONG:
             found.append(Fault("value", (name,), f"{between} {_wrong_words(observed, fitted, branch)}", look))
         elif part is Part.STUCK:
             ohms = measure(_two_digits(1 / conductance(observed, fitted, branch)[0]), "Ohm")
-            words = f"{between} does not move when it is set, it stays at about {ohms}: check its supply and control line"
+            words = (
+                f"{between} does not move when it is set, it stays at about {ohms}: check its supply and control line"
+            )
             found.append(Fault("stuck", (name,), words, look))
     return found
 
 
 def conductance(observed: Observed, fitted: Fit, branch: int) -> tuple[float, float]:
-    """Return a branch's conductance in the first state, S, and its relative standard uncertainty."""
-    siemens = float(np.exp(fitted.belief.base[0, branch] + fitted.point.shared[branch]))
+    """Return a branch's conductance in the last state, as it was before, S, and its relative standard uncertainty."""
+    siemens = float(np.exp(fitted.belief.base[-1, branch] + fitted.point.shared[branch]))
     return siemens, float(np.sqrt(fitted.normal.covariance[branch, branch]))
 
 
 def _wrong_words(observed: Observed, fitted: Fit, branch: int) -> str:
     siemens, doubt = conductance(observed, fitted, branch)
-    expected = float(np.exp(-fitted.belief.base[0, branch]))
+    expected = float(np.exp(-fitted.belief.base[-1, branch]))
     ratio = 1 / siemens / expected
     percent = f"{abs(ratio - 1) * 100:.0f} % {'more' if ratio > 1 else 'less'}"
     tunable = observed.network.branches[branch].tunable

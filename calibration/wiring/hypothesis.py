@@ -40,8 +40,10 @@ NOTHING = -1  # what a pulled lead is at
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """reads: the node number that each meter channel reads; drives: at whose place each lead is; lines: whose control
-    line turns each tunable branch; parts: branch numbers and what they are, in order. NOTHING: pulled.
+    """A set of faults.
+
+    reads: the node number that each meter channel reads; drives: at whose place each lead is; NOTHING: pulled. lines:
+    whose control line turns each tunable branch. parts: branch numbers and what they are, in order.
     """
 
     reads: tuple[int, ...]
@@ -134,5 +136,5 @@ def rings(before: Sequence[int], now: Sequence[int]) -> list[tuple[int, ...]]:
             ring.append(place)
             place = where.get(now[place], place)
         if len(ring) > 1:
-            found.append(tuple(ring))
+            found.append(tuple(ring if len(ring) > 2 else sorted(ring)))
     return found

@@ -19,6 +19,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.errors import ModelError
 from calibration.wiring.hypothesis import NOTHING, Hypothesis, Part, Places
 from freqprop_lab.bench import Lead
 from freqprop_lab.network import GROUND, Network
@@ -28,10 +29,11 @@ Indices = NDArray[np.intp]
 
 OPEN = 1e-12  # S, of what conducts nothing: it keeps voltages defined
 SHORTED = 1.0  # S, before anything is known of a short; a factor of e^2 more or less
-_SHORT_DOUBT, _WRONG_DOUBT, _STUCK_DOUBT = 2.0, 1.2, 1.5  # of ln G
+SHORT_DOUBT, WRONG_DOUBT, STUCK_DOUBT = 2.0, 1.2, 1.5  # of ln G
 _OWN = 0.5  # of an element's tolerance: by how much it may stray from setting to setting
 _UNREAD = 1e-3  # of the drive: what a lead that hangs in the air may pick up
 _SINGULAR = 1e15
+_FLOATING = "a part of the network hangs on nothing, so that it has no voltages"
 _MOST_STEPS = 15
 _SETTLED = 1e-2  # of chi^2 / 2
 _HOPELESS = 40.0  # of ln: how far behind what is hoped for a fit is given up
@@ -66,9 +68,7 @@ class Observed:
             ends = [{branch.plus, branch.minus} for branch in network.branches]
             grounds.append(tuple(number for number, pair in enumerate(ends) if pair == {node, GROUND}))
         tunable = tuple(network.tunable.tolist())
-        faultless = Hypothesis(
-            tuple(self.nodes.tolist()), tuple(range(len(self.leads))), tuple(range(len(tunable)))
-        )
+        faultless = Hypothesis(tuple(self.nodes.tolist()), tuple(range(len(self.leads))), tuple(range(len(tunable))))
         return Places(faultless, tunable, len(network.branches), tuple(group for group in grounds if group))
 
     @cached_property
@@ -145,11 +145,11 @@ def believed(observed: Observed, hypothesis: Hypothesis) -> Belief:
         if part is Part.OPEN:
             base[:, branch], free[branch] = np.log(OPEN), False
         elif part is Part.SHORT:
-            base[:, branch], doubt[branch] = np.log(SHORTED), _SHORT_DOUBT
+            base[:, branch], doubt[branch] = np.log(SHORTED), SHORT_DOUBT
         elif part is Part.WRONG:
-            doubt[branch] = np.hypot(doubt[branch], _WRONG_DOUBT)
+            doubt[branch] = np.hypot(doubt[branch], WRONG_DOUBT)
         else:
-            base[:, branch], doubt[branch] = base[:, branch].mean(), _STUCK_DOUBT
+            base[:, branch], doubt[branch] = base[:, branch].mean(), STUCK_DOUBT
     others = (observed.series, observed.meter_gain, observed.source_gain)
     whole = np.concatenate([doubt, *others])
     own = observed.tolerance[tunable] * _OWN
@@ -168,10 +168,6 @@ class Solved:
     held: NDArray[np.bool_]
 
 
-class WiringModelError(ValueError):
-    """Under this hypothesis the network has no voltages."""
-
-
 def solve(observed: Observed, hypothesis: Hypothesis, conductances: Array, ln_series: Array) -> Solved:
     """Solve the network in every state, S (state, branch), with series resistors off by ln_series (behind,)."""
     n, B = len(observed.network.nodes), observed.branches
@@ -187,16 +183,16 @@ def solve(observed: Observed, hypothesis: Hypothesis, conductances: Array, ln_se
     for row, lead in enumerate(stiff):
         whole[:, n + row, n + row] = 0.0 if live[lead] else 1.0
     try:
-        inverse = np.linalg.inv(whole)
+        inverse = np.asarray(np.linalg.inv(whole), dtype=np.float64)
     except np.linalg.LinAlgError:
-        raise WiringModelError("a part of the network hangs on nothing") from None
+        raise ModelError(_FLOATING) from None
     Z = inverse[:, :n, :n]
     transfer = np.zeros((len(K), n, len(place)))
     transfer[:, :, stiff] = inverse[:, :n, n:] * live[stiff]
     transfer[:, :, behind] = (Z @ ends[behind].T) * series
     transfer[:, :, currents] = Z @ ends[currents].T
     if not np.isfinite(transfer).all() or np.abs(Z).max() * np.exp(-30) > _SINGULAR:
-        raise WiringModelError("a part of the network hangs on nothing")
+        raise ModelError(_FLOATING)
     return Solved(transfer, Z, conductances, series, ends, live)
 
 
@@ -210,8 +206,11 @@ class Point:
 
 @dataclass(frozen=True)
 class At:
-    """The model at a point: whitened residuals (s, k, l), prediction over noise (s, k, l), factors A (s, k, p) and
-    C (s, l, p) of minus the residuals' derivatives. Z: of branches as seen across themselves, (s, b), Ohm times S.
+    """The model at a point.
+
+    residuals, predicted: over noise, (s, k, l). everywhere: what each channel would read at each node, over noise,
+    (s, k, node, l). A (s, k, p), C (s, l, p): factors of the prediction's derivatives. own_share: G z of each branch,
+    z its impedance as seen across itself, (s, b). sigma: V, (s, k).
     """
 
     residuals: Array
@@ -225,7 +224,7 @@ class At:
 
 
 def linearise(observed: Observed, hypothesis: Hypothesis, belief: Belief, point: Point, sigma: Array) -> At:
-    """Solve the model at a point and take all derivatives. Raises WiringModelError."""
+    """Solve the model at a point and take all derivatives. Raises ModelError."""
     n_b, n_r, n_k = len(observed.listed), len(observed.behind), len(observed.nodes)
     ln_G = belief.base + np.where(belief.free, point.shared[:n_b], 0.0)
     ln_G[:, observed.network.tunable] += np.where(belief.free[observed.network.tunable], point.own, 0.0)
@@ -287,8 +286,10 @@ class Normal:
 
 @dataclass(frozen=True)
 class Fit:
-    """How well a hypothesis explains the readings. ln_evidence: up to a constant, prior included. chi_square: with
-    the nuisances' pull.
+    """How well a hypothesis explains the readings.
+
+    ln_evidence: up to a constant, prior included. chi_square: with the nuisances' pull. finished: false where a fit
+    was given up, since it promised nothing.
     """
 
     hypothesis: Hypothesis
@@ -324,7 +325,7 @@ def fit(observed: Observed, hypothesis: Hypothesis, start: Point | None = None, 
     """Return the nuisances that explain the readings best, and the evidence by Laplace's method.
 
     The normal equations are kept for several steps where they still lead down. hope: a log evidence; once a next step
-    promises to stay far below it no more are made, and what is returned is not `finished`. Raises WiringModelError.
+    promises to stay far below it no more are made, and what is returned is not `finished`. Raises ModelError.
     """
     belief = believed(observed, hypothesis)
     sigma = unread_sigma(observed, hypothesis, observed.sigma)
@@ -381,5 +382,5 @@ def _tried(observed: Observed, hypothesis: Hypothesis, belief: Belief, point: Po
         return None
     try:
         return linearise(observed, hypothesis, belief, point, sigma)
-    except WiringModelError:
+    except ModelError:
         return None

@@ -1,8 +1,8 @@
 """What `wiring` drives and in which states of the network, and how its records become what is compared with the model.
 
-Every lead goes up and down by itself, in state after state. In the first all tunable elements are at one middle value;
-in the others each stands high or low by a binary code of its own, so that any two differ in at least two states (a
-parity bit more than log2 of their number): which control line turns which branch is told by a few states.
+Every lead goes up and down by itself, in state after state. In all but the last each tunable element stands high or low
+by a binary code of its own, so that any two differ in at least two states (a parity bit more than log2 of their number):
+which control line turns which branch is told by a few states. In the last they are as they were before.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def states(subject: Subject) -> list[Array]:
     up, down = np.clip(middle * _STEP, low, high), np.clip(middle / _STEP, low, high)
     bits = (np.arange(n)[:, None] >> np.arange(max(1, int(n - 1).bit_length()))) & 1
     code = np.concatenate([bits, bits.sum(axis=1, keepdims=True) % 2], axis=1)
-    return [middle, *(np.where(column, up, down) for column in code.T)]
+    return [*(np.where(column, up, down) for column in code.T), subject.conductances]
 
 
 def measurements(subject: Subject, volts: float, n_periods: int) -> list[Measurement]:

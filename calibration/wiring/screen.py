@@ -18,19 +18,19 @@ from functools import partial
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from calibration.errors import ModelError
 from calibration.wiring.hypothesis import NOTHING, Hypothesis, Move, Part
 from calibration.wiring.model import (
-    _STUCK_DOUBT,
-    _WRONG_DOUBT,
     OPEN,
     SHORTED,
+    STUCK_DOUBT,
+    WRONG_DOUBT,
     At,
     Belief,
     Indices,
     Normal,
     Observed,
     Point,
-    WiringModelError,
     gradient,
     solve,
 )
@@ -54,8 +54,10 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Family:
-    """All faults of one kind. where: places, (fault,); lowered: change of chi^2 / 2 by each; effect: chi^2 between the
-    predictions with and without it, the nuisances free: what a check could see of it, (fault,) each.
+    """All faults of one kind.
+
+    where: places, (fault,). lowered: the change of chi^2 / 2 by each, effect: chi^2 between the predictions with and
+    without it, the nuisances free: what a check could see of it, (fault,) each. factors: of ln G, the best, (fault,).
     """
 
     move: Move
@@ -101,15 +103,15 @@ class Screen:
         n_s, n_b = self.at.own_share.shape
         info, tunable = self.normal.information, self.normal.tunable
         q = (self.at.A[:, :, :n_b] * (self.at.residuals @ self.at.C[:, :, :n_b])).sum(axis=1)
-        flat = np.empty((n_s, n_b, len(self.step)))
+        rest = np.empty((n_s, n_b, len(self.step)))
         inside = np.empty((n_s, n_b, n_b))
         for state in range(n_s):
             columns = info[state][:n_b]  # symmetric: (b, p)
             q[state] -= columns @ self.step + columns[:, tunable] @ self.own_step[state]
             answered = columns[:, tunable] @ self.normal.follow[state]  # (b, p)
-            flat[state] = columns - answered
+            rest[state] = columns - answered
             inside[state] = columns[:, :n_b] - answered[:, :n_b]
-        flat = flat.reshape(n_s * n_b, -1)
+        flat = rest.reshape(n_s * n_b, -1)
         Q = -(flat @ self.normal.covariance @ flat.T).reshape(n_s, n_b, n_s, n_b)
         Q[np.arange(n_s), :, np.arange(n_s)] += inside
         return q, Q
@@ -130,13 +132,13 @@ class Screen:
             linear = (delta @ q.T[:, :, None] if delta.ndim == 3 else (delta * q.T)[..., None].sum(-2))[..., 0]
             return (0.5 * effect - linear).T, effect.T
 
-        occam = 0.5 * np.log1p(_WRONG_DOUBT**2 * np.maximum(own.sum(axis=(1, 2)), 0.0))
+        occam = 0.5 * np.log1p(WRONG_DOUBT**2 * np.maximum(own.sum(axis=(1, 2)), 0.0))
         middle = np.broadcast_to((ln_G.mean(axis=0) + _FACTORS[:, None])[:, None], (len(_FACTORS), n_s, n_b))
         for part, after, doubt in (
             (Part.OPEN, np.full((n_s, n_b), np.log(OPEN)), None),
             (Part.SHORT, np.full((n_s, n_b), np.log(SHORTED)), None),
-            (Part.WRONG, ln_G + _FACTORS[:, None, None], _WRONG_DOUBT),
-            (Part.STUCK, middle, _STUCK_DOUBT),
+            (Part.WRONG, ln_G + _FACTORS[:, None, None], WRONG_DOUBT),
+            (Part.STUCK, middle, STUCK_DOUBT),
         ):
             lowered, effect = change(after)
             factors = None
@@ -205,7 +207,7 @@ class Screen:
         for state, one in enumerate(own):
             right -= one @ self.normal.follow[state]
             found += ((one @ self.normal.inverse[state]) * one).sum(axis=1)
-        return found + np.asarray(((right @ self.normal.covariance) * right).sum(axis=1))
+        return np.asarray(found + ((right @ self.normal.covariance) * right).sum(axis=1))
 
     def _lowered(self, a: Array, e: Array, b: Array) -> tuple[Array, Array]:
         """Return the change of chi^2 / 2 and the effect for changes with d'd, r'd (c,) and b (s, c, p)."""
@@ -227,7 +229,9 @@ class Screen:
         pairs = self._lowered(a[i, second] + a[j, first], e[i, second] + e[j, first], b[:, i, second] + b[:, j, first])
         where = list(zip(i.tolist(), j.tolist(), strict=True))
         yield Family(Move.READS, where, *pairs, partial(self._exchanged, Move.READS))
-        yield Family(Move.UNREAD, [(k,) for k in wired.tolist()], *self._unread(wired), partial(self._pulled, Move.READS))
+        yield Family(
+            Move.UNREAD, [(k,) for k in wired.tolist()], *self._unread(wired), partial(self._pulled, Move.READS)
+        )
         yield from self._mixed(wired, a, e, b)
 
     def _unread(self, wired: Indices) -> tuple[Array, Array]:
@@ -244,8 +248,8 @@ class Screen:
     def _mixed(self, wired: Indices, a: Array, e: Array, b: Array) -> Iterator[Family]:
         """Yield the exchange of all meter leads that suits every channel by itself best."""
         n = len(wired)
-        pairs = [x[wired].reshape(n * n) for x in (a, e)]
-        table = self._lowered(*pairs, b[:, wired].reshape(len(b), n * n, -1))[0].reshape(n, n)
+        all_b = b[:, wired].reshape(len(b), n * n, -1)
+        table = self._lowered(a[wired].reshape(n * n), e[wired].reshape(n * n), all_b)[0].reshape(n, n)
         rows, columns = linear_sum_assignment(table)
         moved = rows[rows != columns]
         if len(moved) < 3:
@@ -273,7 +277,7 @@ class Screen:
             for place in where:
                 try:
                     d = self._predicted(made(place)) - self.at.predicted
-                except WiringModelError:
+                except ModelError:
                     continue
                 b = (self.at.A * (d @ self.at.C)).sum(axis=1)[:, None]
                 found = self._lowered(np.array([(d**2).sum()]), np.array([(d * self.at.residuals).sum()]), b)
@@ -290,5 +294,4 @@ class Screen:
         scale = np.exp(self.point.shared[-len(observed.leads) :]) * observed.sizes
         nodes = np.array(hypothesis.reads)
         gains = np.exp(self.point.shared[n_b + n_r : n_b + n_r + len(nodes)]) * (nodes != NOTHING)
-        return (gains / self.at.sigma)[:, :, None] * solved.transfer[:, nodes] * scale
-
+        return np.asarray((gains / self.at.sigma)[:, :, None] * solved.transfer[:, nodes] * scale)

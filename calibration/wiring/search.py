@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from calibration.errors import ModelError
 from calibration.wiring.hypothesis import Hypothesis
 from calibration.wiring.model import (
     Fit,
     Normal,
     Observed,
     Point,
-    WiringModelError,
     believed,
     fit,
     linearise,
@@ -46,7 +46,7 @@ class Search:
         """Return all fits, the likeliest first."""
         first = self.fitted(self.observed.places.faultless)
         if first is None:
-            raise WiringModelError("the network as it is listed has no voltages")
+            raise ModelError("the network as it is listed has no voltages: a part of it hangs on nothing")
         front, best = [first], first.ln_evidence
         for _ in range(_DEPTH):
             children: dict[Hypothesis, Fit] = {}
@@ -93,7 +93,7 @@ class Search:
             start = self._start(hypothesis, like, candidate) if known is None else known.point
             try:
                 self.fits[hypothesis] = fit(self.observed, hypothesis, start, hope)
-            except (WiringModelError, np.linalg.LinAlgError):
+            except (ModelError, np.linalg.LinAlgError):
                 self.fits[hypothesis] = None
         return self.fits[hypothesis]
 
@@ -128,7 +128,7 @@ class Search:
         sigma = np.hypot(unread_sigma(observed, parent.hypothesis, observed.sigma), _ROUGH * size)
         try:
             at = linearise(observed, parent.hypothesis, belief, point, sigma)
-        except WiringModelError:
+        except ModelError:
             return None
         return Screen(observed, parent.hypothesis, belief, at, Normal(observed, belief, at), point)
 

@@ -36,25 +36,27 @@ def unseen(observed: Observed, fitted: Fit) -> dict[str, list[list[str]]]:
         kind = _KINDS.get(family.part or family.move)
         if kind is None:
             continue
-        places = [_names(observed, family, number) for number in np.flatnonzero(_is_hidden(observed, fitted, family))]
+        places = [_names(observed, family, number) for number in _hidden(observed, fitted, family)]
         if places:
             found[kind] = places
     rarity = -observed.places.ln_prior(observed.places.faultless.with_part(0, Part.WRONG))
     branches = [branch.name for branch in observed.network.branches]
     for name, ln_factor in (("twice", _TWICE), ("half", -_TWICE)):
         hidden = 0.5 * screen.effect_of(ln_factor) < rarity + log(SURE)
-        chosen = [[branches[branch]] for branch in np.flatnonzero(hidden) if fitted.hypothesis.part(branch) is None]
+        chosen = [
+            [branches[branch]] for branch in np.flatnonzero(hidden).tolist() if fitted.hypothesis.part(branch) is None
+        ]
         if chosen:
             found[name] = chosen
     return found
 
 
-def _is_hidden(observed: Observed, fitted: Fit, family: Family) -> np.ndarray:
+def _hidden(observed: Observed, fitted: Fit, family: Family) -> list[int]:
     if not len(family.where):
-        return np.zeros(0, dtype=bool)
+        return []
     places = observed.places
     rarity = places.ln_prior(fitted.hypothesis) - places.ln_prior(family.made(family.where[0]))
-    return np.asarray(0.5 * family.effect < rarity + log(SURE))
+    return [number for number, effect in enumerate(family.effect.tolist()) if 0.5 * effect < rarity + log(SURE)]
 
 
 def _names(observed: Observed, family: Family, number: int) -> list[str]:
