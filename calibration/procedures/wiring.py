@@ -187,6 +187,6 @@ def _conductances(observed: Observed, fitted: Fit) -> list[Quantity]:
     chosen = [branch for branch, _ in fitted.hypothesis.parts if fitted.belief.free[branch]]
     if not chosen:
         return []
-    values, doubt = np.array([conductance(observed, fitted, branch) for branch in chosen]).T
+    values, doubt = np.array([conductance(fitted, branch) for branch in chosen]).T
     labels = tuple(observed.network.branches[branch].name for branch in chosen)
     return [Quantity("conductance", "S", labels, values, np.zeros(len(values)), values * doubt)]

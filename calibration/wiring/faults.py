@@ -178,7 +178,7 @@ def _parts(observed: Observed, fitted: Fit) -> list[Fault]:
             words = f"{between} is open: press it into the board, or look for a broken leg"
             found.append(Fault("open", (name,), words, look))
         elif part is Part.SHORT:
-            ohms = measure(_two_digits(1 / conductance(observed, fitted, branch)[0]), "Ohm")
+            ohms = measure(_two_digits(1 / conductance(fitted, branch)[0]), "Ohm")
             words = (
                 f"{between} is shorted ({ohms} or less): look for touching legs, a bridge of solder, a wire beside it"
             )
@@ -186,7 +186,7 @@ def _parts(observed: Observed, fitted: Fit) -> list[Fault]:
         elif part is Part.WRONG:
             found.append(Fault("value", (name,), f"{between} {_wrong_words(observed, fitted, branch)}", look))
         elif part is Part.STUCK:
-            ohms = measure(_two_digits(1 / conductance(observed, fitted, branch)[0]), "Ohm")
+            ohms = measure(_two_digits(1 / conductance(fitted, branch)[0]), "Ohm")
             words = (
                 f"{between} does not move when it is set, it stays at about {ohms}: check its supply and control line"
             )
@@ -194,14 +194,14 @@ def _parts(observed: Observed, fitted: Fit) -> list[Fault]:
     return found
 
 
-def conductance(observed: Observed, fitted: Fit, branch: int) -> tuple[float, float]:
+def conductance(fitted: Fit, branch: int) -> tuple[float, float]:
     """Return a branch's conductance in the last state, as it was before, S, and its relative standard uncertainty."""
     siemens = float(np.exp(fitted.belief.base[-1, branch] + fitted.point.shared[branch]))
     return siemens, float(np.sqrt(fitted.normal.covariance[branch, branch]))
 
 
 def _wrong_words(observed: Observed, fitted: Fit, branch: int) -> str:
-    siemens, doubt = conductance(observed, fitted, branch)
+    siemens, doubt = conductance(fitted, branch)
     expected = float(np.exp(-fitted.belief.base[-1, branch]))
     ratio = 1 / siemens / expected
     percent = f"{abs(ratio - 1) * 100:.0f} % {'more' if ratio > 1 else 'less'}"

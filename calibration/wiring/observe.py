@@ -1,8 +1,8 @@
 """What `wiring` drives and in which states of the network, and how its records become what is compared with the model.
 
 Every lead goes up and down by itself, in state after state. In all but the last each tunable element stands high or low
-by a binary code of its own, so that any two differ in at least two states (a parity bit more than log2 of their number):
-which control line turns which branch is told by a few states. In the last they are as they were before.
+by a binary code of its own, with a parity bit, so that any two differ in at least two states: a few states tell which
+control line turns which branch. In the last they are as they were before.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def measurements(subject: Subject, volts: float, n_periods: int) -> list[Measure
 def observed_of(subject: Subject, measured: Sequence[Measurement], taken: Sequence[Taken]) -> Observed:
     """Return half the differences of up and down, with what is believed of everything."""
     live, nodes = np.flatnonzero(subject.live), np.flatnonzero(subject.read)
-    shape = (-1, len(live), 2)
+    shape = (len(taken) // (2 * len(live)), len(live), 2)
     read = [readings(each.record) for each in taken]
     volts = np.array([one for one, _ in read])[:, nodes].reshape(*shape, len(nodes))
     noise = np.array([one for _, one in read])[:, nodes].reshape(*shape, len(nodes))
