@@ -62,10 +62,11 @@ def all_alike(subject: Subject, size: Array, n_levels: int = 5) -> list[ChannelD
 
 
 def _amperes(subject: Subject, volts: float, conductances: Array | None) -> Array:
-    model = DirectModel(subject.network, subject.leads)
+    # The leads that are connected: a clamp that is released holds nothing.
+    model = DirectModel(subject.network, subject.live_leads)
     siemens = subject_conductances(subject) if conductances is None else conductances
-    still = np.zeros((1, len(subject.leads)))
-    Z = model.solve(siemens, Sources.ideal(subject.leads), still).impedance
+    still = np.zeros((1, len(subject.live_leads)))
+    Z = model.solve(siemens, Sources.ideal(subject.live_leads), still).impedance
     ends = [(lead.plus, lead.minus) for lead in subject.leads]
     padded = np.pad(Z, ((0, 1), (0, 1)))
     ohms = np.array([padded[p, p] + padded[m, m] - 2 * padded[p, m] for p, m in ends])

@@ -11,6 +11,7 @@ from freqprop_lab.names import nearest, shown
 
 # name: module, class. Imported only when asked for.
 _PROCEDURES = {
+    "wiring": ("wiring", "Wiring"),
     "offsets": ("constant_levels", "Offsets"),
     "gains": ("constant_levels", "Gains"),
     "noise": ("noise", "Noise"),

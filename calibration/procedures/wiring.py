@@ -1,0 +1,192 @@
+"""`wiring`: from measurements alone, which channel is on which node and which element is where; what is broken.
+
+Everything is compared with the bench file. What is found comes as sentences for a person with a screwdriver; what
+can't be told apart is told as alternatives, and what could not have been noticed is listed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from calibration.errors import ModelError, ProcedureError
+from calibration.procedure import Findings, ListedProcedure, Measurement, Taken
+from calibration.procedures.constant_levels import n_periods
+from calibration.records import Quantity, Verdict
+from calibration.subject import Subject
+from calibration.wiring import (
+    Alternative,
+    Fault,
+    Names,
+    Observed,
+    Search,
+    measurements,
+    observed_of,
+    told,
+    unseen,
+)
+from calibration.wiring.faults import conductance
+from calibration.wiring.model import Fit
+from freqprop_lab.names import shown
+
+_LEFT = 1.4  # chi^2 a reading: more is not explained by what was found
+_TOLD = 3  # alternatives in a sentence
+_ASSUMED = (
+    "before anything is measured one bench in ten has a pair of swapped leads, one in ten an open, and so on; faults "
+    "are independent",
+    "gains, series resistors and elements are as well known as calibration.assume and its references say; a value is "
+    "called wrong where that doesn't explain it",
+    "a tunable element strays from setting to setting by half of what calibration.assume says of it",
+    "no more than one channel is on a node, and the network is settled before each record",
+)
+
+
+@dataclass(frozen=True)
+class Wiring(ListedProcedure):
+    """samples: of each record; volts: how far a channel leaves its rest, less where a limit or a rating is nearer."""
+
+    samples: int = 1000
+    volts: float = 1.0
+
+    name = "wiring"
+    title = "which channel is on which node, and which element is where"
+    needs = ("a network of resistors", "at least one source and one meter channel; the more nodes are read the better")
+
+    def measurements(self, subject: Subject) -> list[Measurement]:
+        """Return every lead up and down, in a few states of the network."""
+        for branch in subject.network.branches:
+            if not branch.element.linear:
+                raise ProcedureError(
+                    f'branch "{branch.name}" is a {branch.element.kind}; wiring is told of resistors only. Take it out '
+                    "of the board and of the network's file for the while, or leave this procedure out"
+                )
+        if not subject.live.any() or not subject.read.any():
+            raise ProcedureError(
+                "wiring needs at least one source channel that drives and one meter channel that reads"
+            )
+        return measurements(subject, self.volts, n_periods(subject, self.samples))
+
+    def evaluate(self, subject: Subject, measured: Sequence[Measurement], taken: Sequence[Taken]) -> Findings:
+        """Search for what explains the readings, and put it into words."""
+        observed = observed_of(subject, measured, taken)
+        try:
+            fits = Search(observed).run()
+        except ModelError as error:
+            raise ProcedureError(f"{error}: no branch to ground and no source holds it; add one, or drive it") from None
+        return findings(
+            observed, Names(subject.meter_channels, subject.element_channels), fits, self._settings(measured, taken)
+        )
+
+    def _settings(self, measured: Sequence[Measurement], taken: Sequence[Taken]) -> dict[str, Any]:
+        return {"samples": taken[0].record.volts.shape[1], "records": len(measured), "volts": self.volts}
+
+
+def findings(observed: Observed, names: Names, fits: Sequence[Fit], settings: dict[str, Any]) -> Findings:
+    """Return what fits of hypotheses, the likeliest first, say: faults, alternatives, what could not be noticed."""
+    best = fits[0]
+    sure, alternatives = told(observed, names, fits)
+    hidden = unseen(observed, best)
+    left = best.chi_square / best.at.residuals.size
+    quantities = [_odds(sure)] if sure else []
+    quantities += _conductances(observed, best)
+    more = {
+        "faults": [_plain(fault) for fault in sure],
+        "alternatives": [
+            {"probability": one.probability, "faults": [_plain(fault) for fault in one.faults]} for one in alternatives
+        ],
+        "unseen": hidden,
+        "chi_square_a_reading": left,
+        "hypotheses": len(fits),
+    }
+    raw = {
+        "readings": observed.y,
+        "noise": observed.sigma,
+        "sizes": observed.sizes,
+        "nominal": np.exp(observed.nominal),
+    }
+    return Findings(tuple(quantities), _verdict(sure, alternatives, hidden, left), settings | more, _ASSUMED, raw)
+
+
+def faults_of(settings: dict[str, Any]) -> tuple[Fault, ...]:
+    """Return the faults that a record of `wiring` names, from its settings."""
+    listed = settings.get("faults", [])
+    return tuple(Fault(one["kind"], tuple(one["where"]), one["words"], one["look"], one["odds"]) for one in listed)
+
+
+def _plain(fault: Fault) -> dict[str, Any]:
+    return {
+        "kind": fault.kind,
+        "where": list(fault.where),
+        "words": fault.words,
+        "look": fault.look,
+        "odds": fault.odds,
+    }
+
+
+def _verdict(
+    sure: Sequence[Fault], alternatives: Sequence[Alternative], hidden: dict[str, list[list[str]]], left: float
+) -> Verdict:
+    words = [f"{fault.words[0].upper()}{fault.words[1:]}." for fault in sure]
+    if alternatives:
+        words.append(_either(alternatives))
+    if left > _LEFT:
+        words.append(
+            f"What is left departs from the model by {np.sqrt(left):.3g} times the noise (1 is expected): there is "
+            "something else that no few faults explain; mend what is named, and run this again."
+        )
+    if not words:
+        words.append("Every channel and every element is where the bench file has it.")
+    words += _hidden_words(hidden)
+    if sure or left > _LEFT:
+        return Verdict("bad", tuple(words))
+    return Verdict("doubtful" if alternatives else "good", tuple(words))
+
+
+def _either(alternatives: Sequence[Alternative]) -> str:
+    described, looks = [], []
+    for one in alternatives[:_TOLD]:
+        percent = f"{one.probability * 100:.0f} %"
+        listed = "; and ".join(fault.words.split(":")[0] for fault in one.faults) or "nothing more is wrong"
+        described.append(f"{listed} ({percent})")
+        looks += [fault.look for fault in one.faults if fault.look not in looks]
+    rest = f", or one of {len(alternatives) - _TOLD} more" if len(alternatives) > _TOLD else ""
+    decide = " or ".join(looks[:2])
+    return f"These readings can't tell these apart: either {'; or '.join(described)}{rest}. To decide, {decide}."
+
+
+_HIDDEN_WORDS = {
+    "meter leads": "swapped meter leads of",
+    "source leads": "swapped source leads",
+    "control lines": "swapped control lines of",
+    "meter lead pulled": "a pulled meter lead at",
+    "source lead pulled": "a pulled source lead",
+    "open": "an open",
+    "short": "a short across",
+    "stuck": "an element that does not move at",
+    "twice": "twice the conductance at",
+    "half": "half the conductance at",
+}
+
+
+def _hidden_words(hidden: dict[str, list[list[str]]]) -> list[str]:
+    parts = [f"{_HIDDEN_WORDS[kind]} {shown(['/'.join(place) for place in places])}" for kind, places in hidden.items()]
+    return [f"This check could not have noticed: {'; '.join(parts)}."] if parts else []
+
+
+def _odds(sure: Sequence[Fault]) -> Quantity:
+    labels = tuple(f"{fault.kind}: {', '.join(fault.where)}" for fault in sure)
+    odds = np.array([fault.odds for fault in sure])
+    return Quantity("odds", "1", labels, odds, np.zeros(len(odds)), np.zeros(len(odds)))
+
+
+def _conductances(observed: Observed, fitted: Fit) -> list[Quantity]:
+    """Return what the branches have that are not what is listed; all of the doubt counts as type B: most of it is."""
+    chosen = [branch for branch, _ in fitted.hypothesis.parts if fitted.belief.free[branch]]
+    if not chosen:
+        return []
+    values, doubt = np.array([conductance(fitted, branch) for branch in chosen]).T
+    labels = tuple(observed.network.branches[branch].name for branch in chosen)
+    return [Quantity("conductance", "S", labels, values, np.zeros(len(values)), values * doubt)]
