@@ -14,6 +14,7 @@ _PROCEDURES = {
     "offsets": ("constant_levels", "Offsets"),
     "gains": ("constant_levels", "Gains"),
     "network": ("constant_levels", "NetworkConductances"),
+    "bias": ("bias", "Bias"),
 }
 
 
