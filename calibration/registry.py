@@ -15,6 +15,7 @@ _PROCEDURES = {
     "gains": ("constant_levels", "Gains"),
     "network": ("constant_levels", "NetworkConductances"),
     "bias": ("bias", "Bias"),
+    "gradient": ("gradient", "Gradient"),
 }
 
 

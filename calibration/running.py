@@ -125,8 +125,12 @@ def calibrate(
     operator: str = "",
     tell: Tell = lambda *_: None,
 ) -> Calibrated:
-    """Run a procedure on an open, uncorrected bench and write its record; on every way out the bench is made safe."""
-    if bench.correction is not None:
+    """Run a procedure on an open bench and write its record; on every way out the bench is made safe.
+
+    The bench is not corrected, unless the procedure checks how it is then. Raises ProcedureError, InstrumentError,
+    Interrupted.
+    """
+    if bench.correction is not None and not procedure.corrected:
         raise ProcedureError(f"bench {bench.name} is corrected already; open it with corrected=False to calibrate it")
     try:
         instruments = identities(bench)
