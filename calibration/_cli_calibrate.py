@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from calibration.records import CalibrationRecord, RecordFolder
     from calibration.subject import Subject
     from freqprop_lab.bench import Bench
+    from freqprop_lab.values import Correction
 
 FOLDER = "calibrations"
 _PLAIN_EVERY = 5.0  # s
@@ -141,6 +142,7 @@ def _calibrate(
     worst = "good"
     with bench, watch_signals() as stop:
         for procedure in procedures:
+            bench.correction = _correction(bench, records) if procedure.corrected else None
             subject = subject_of(bench, known_records(records, bench, datetime.now(UTC)))
             plan = _planned(procedure, subject, skip=all_of_them)
             if plan is None:
@@ -169,6 +171,18 @@ def _opened(bench_file: Path, folder: Path | None, experiment: Path | None) -> t
     section = settings.model.calibration
     named = FOLDER if section is None or section.folder is None else section.folder
     return open_bench(settings, request, corrected=False), folder or settings.folder / named
+
+
+def _correction(bench: Bench, records: RecordFolder) -> Correction | None:
+    """Return what the records so far make of the bench, for a procedure that checks it; None where there are none."""
+    from calibration.correction import USED, chosen_records, correction_of  # noqa: PLC0415
+
+    section = None if bench.settings is None else bench.settings.model.calibration
+    use = USED if section is None or section.use is None else section.use
+    chosen = chosen_records(records, bench, use, datetime.now(UTC), None)
+    if all(each.record is None for each in chosen.values()):
+        return None
+    return correction_of(bench, records, chosen)
 
 
 def _planned(procedure: Procedure, subject: Subject, *, skip: bool) -> Plan | None:

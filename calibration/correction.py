@@ -18,7 +18,7 @@ from freqprop_lab.names import nearest, shown
 from freqprop_lab.values import Array, ConductanceTable, Correction, UsedRecord
 
 USED = ("offsets", "gains", "skew", "bias", "resistors")  # procedures whose records correct a bench
-SKEW, PICKUP, TABLE = "skew", "pickup", "conductance by nominal"
+SKEW, PICKUP, QUADRATURE, TABLE = "skew", "pickup", "pickup in quadrature", "conductance by nominal"
 _DRIFTED = 3.0  # standard uncertainties: of hundreds of values a few lie beyond two
 _MOST_NAMED = 4
 
@@ -70,6 +70,7 @@ def correction_of(bench: Bench, folder: RecordFolder, chosen: Mapping[str, Chose
     offset, current = told.values(SOURCE_OFFSET, leads, 0.0), told.values(SOURCE_OFFSET_CURRENT, leads, 0.0)
     if offset is not None and current is not None:
         offset = offset + current
+    meter_gain, skews = told.values(METER_GAIN, meters, 1.0), told.values(SKEW, meters, 0.0)
     used = [
         UsedRecord(name, record.uid, record.time.isoformat(), str(chosen[name].path), _checksum(chosen[name].path))
         for name, record in records.items()
@@ -77,14 +78,30 @@ def correction_of(bench: Bench, folder: RecordFolder, chosen: Mapping[str, Chose
     return Correction(
         source_gain=told.values(SOURCE_GAIN, leads, 1.0),
         source_offset=current if offset is None else offset,
-        meter_gain=told.values(METER_GAIN, meters, 1.0),
+        meter_gain=meter_gain,
         meter_offset=told.values(METER_OFFSET, meters, 0.0),
-        skews=told.values(SKEW, meters, 0.0),
-        pickup=told.values(PICKUP, meters, 0.0),
+        skews=skews,
+        pickup=_pickup(told, meters, meter_gain, skews),
         conductances=told.tables(elements),
         records=tuple(used),
         notes=tuple(_notes(folder, chosen)),
     )
+
+
+def _pickup(told: _Told, meters: list[str], gain: Array | None, skews: Array | None) -> Array | None:
+    """Return the b of a nudge of no amplitude, V, (node,), as a meter reads it once gain and skew are corrected.
+
+    `bias` reads an uncorrected meter: p in phase and q a quarter of a period on. A channel that is known to be late is
+    turned back by theta = 2 pi frequency skew, so that p cos(theta) + q sin(theta) is left of them.
+    """
+    p, q = told.values(PICKUP, meters, 0.0), told.values(QUADRATURE, meters, 0.0)
+    if p is None:
+        return None
+    frequency = told.setting(PICKUP, "frequency")
+    if q is not None and skews is not None and frequency is not None:
+        theta = 2 * np.pi * frequency * skews
+        p = p * np.cos(theta) + q * np.sin(theta)
+    return p if gain is None else np.asarray(p / gain)
 
 
 @dataclass(frozen=True)
@@ -113,9 +130,19 @@ class _Told:
             _table(nominal[rows[name]], quantity.values[rows[name]]) if name in rows else None for name in elements
         )
 
+    def setting(self, name: str, setting: str) -> float | None:
+        """Return a number among the settings with which a quantity was taken; None where there is none."""
+        record = self._holder(name)
+        value = None if record is None else record.settings.get(setting)
+        return float(value) if isinstance(value, int | float) else None
+
     def _newest(self, name: str) -> Quantity | None:
+        record = self._holder(name)
+        return None if record is None else record.quantity(name)
+
+    def _holder(self, name: str) -> CalibrationRecord | None:
         holding = [record for record in self.records if any(each.name == name for each in record.quantities)]
-        return max(holding, key=lambda record: record.time).quantity(name) if holding else None
+        return max(holding, key=lambda record: record.time) if holding else None
 
 
 def _table(nominal: Array, true: Array) -> ConductanceTable | None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from calibration.direct_model import DirectModel, Sources
 from calibration.errors import ProcedureError
 from calibration.subject import Subject
 from freqprop_lab.values import Array, ChannelDrive
 
 _ROOM = 0.9  # of a limit: gains and offsets are not known yet
+_LEAKAGE, _STIFF = 1e-12, 1e3  # S: what nothing holds, and what a stiff source does
 
 
 def rest(subject: Subject) -> Array:
@@ -62,14 +62,26 @@ def all_alike(subject: Subject, size: Array, n_levels: int = 5) -> list[ChannelD
 
 
 def _amperes(subject: Subject, volts: float, conductances: Array | None) -> Array:
-    # The leads that are connected: a clamp that is released holds nothing.
-    model = DirectModel(subject.network, subject.live_leads)
+    """Return the currents that move each lead's own node by about so many volts, A, (lead,).
+
+    Resistors alone count. What else is there, such as a diode, takes current away, so that the node moves by less.
+    """
+    network = subject.network
     siemens = subject_conductances(subject) if conductances is None else conductances
-    still = np.zeros((1, len(subject.live_leads)))
-    Z = model.solve(siemens, Sources.ideal(subject.live_leads), still).impedance
+    K = np.eye(len(network.nodes) + 1) * _LEAKAGE  # ground is the last
+    linear = np.array([branch.element.linear for branch in network.branches], dtype=bool)
+    wired = [(network.plus[i], network.minus[i], siemens[i]) for i in np.flatnonzero(linear)]
+    for lead in subject.live_leads:
+        if lead.kind == "voltage":
+            wired.append((lead.plus, lead.minus, 1 / lead.resistance if lead.resistance else _STIFF))
+    for plus, minus, G in wired:
+        K[plus, plus] += G
+        K[minus, minus] += G
+        K[plus, minus] -= G
+        K[minus, plus] -= G
+    Z = np.pad(np.linalg.inv(K[:-1, :-1]), ((0, 1), (0, 1)))
     ends = [(lead.plus, lead.minus) for lead in subject.leads]
-    padded = np.pad(Z, ((0, 1), (0, 1)))
-    ohms = np.array([padded[p, p] + padded[m, m] - 2 * padded[p, m] for p, m in ends])
+    ohms = np.array([Z[p, p] + Z[m, m] - 2 * Z[p, m] for p, m in ends])
     return np.asarray(volts / np.maximum(ohms, 1e-12))
 
 

@@ -47,7 +47,7 @@ class Belief:
 
     @property
     def scaled_information(self) -> Array:
-        """The inverse of the covariance in those units, (parameter, parameter): of ones where nothing hangs together."""
+        """The inverse of the covariance in those units, (parameter, parameter); 1 where nothing hangs together."""
         found = np.eye(len(self.values))
         if self.covariance is not None:
             count = len(self.covariance)
@@ -199,8 +199,8 @@ class _Normal:
     def estimate(self) -> Estimate:
         """Return everything with its uncertainties: of type B what of the covariance the beliefs bring."""
         C, unit = self._covariance, self._shared.unit
-        # H^-1 P H^-1, its blocks, P being 1 for a state's own: with F = -inverse H_sg, a state's own rows of H^-1 are F C (shared),
-        # F C F' + inverse (own), F C F_other' (another state's).
+        # H^-1 P H^-1, its blocks, P being 1 for a state's own: with F = -inverse H_sg, a state's own rows of H^-1 are
+        # F C (shared), F C F' + inverse (own), F C F_other' (another state's).
         followers = [-inverse @ H_sg for inverse, H_sg, _ in self._blocks]
         B = self._believed
         for F in followers:

@@ -80,6 +80,7 @@ class Procedure(ABC):
     title: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ()
     valid_days: ClassVar[float] = 30.0  # after which a record counts as stale
+    corrected: ClassVar[bool] = False  # whether it checks what training does, on a bench that is corrected already
 
     @abstractmethod
     def plan(self, subject: Subject) -> Plan:

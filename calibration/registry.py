@@ -19,6 +19,8 @@ _PROCEDURES = {
     "relaxation": ("relaxation", "Relaxation"),
     "resistors": ("resistors", "Resistors"),
     "network": ("constant_levels", "NetworkConductances"),
+    "bias": ("bias", "Bias"),
+    "gradient": ("gradient", "Gradient"),
 }
 
 

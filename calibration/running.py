@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +16,8 @@ from calibration.procedure import Findings, Measurement, Plan, Procedure, Taken
 from calibration.records import CalibrationRecord, InstrumentId, RecordFolder
 from calibration.subject import Subject, subject_of
 from freqprop_lab.bench import Bench
-from freqprop_lab.instruments import OverloadError
+from freqprop_lab.config import SamplingSection
+from freqprop_lab.instruments import InstrumentError, OverloadError
 from freqprop_lab.stopping import Interrupted, StopRequest
 from freqprop_lab.values import Record
 
@@ -85,27 +87,32 @@ def run_procedure(bench: Bench, procedure: Procedure, subject: Subject, stop: St
     """Take the records that the procedure asks for, one after the other, and return what it found.
 
     Raises Interrupted between two records once somebody asked to stop; ProcedureError, InstrumentError. The bench's
-    sampling is put back on every way out; making safe is the caller's.
+    sampling is put back on every way out, and where the procedure doesn't get to its end, so are the elements; making
+    safe is the caller's.
     """
     plan = procedure.plan(subject)
     check_plan(subject, plan)
-    sampling, process = bench.sampling, procedure.process(subject)
-    n_taken = 0
+    sampling, held, process = bench.sampling, bench.conductances.copy(), procedure.process(subject)
+    n_taken, is_done = 0, False
     try:
         wanted = next(process)
         while True:
             if stop.wanted:
                 raise Interrupted(f"stopped after {n_taken} of {plan.n_records} records; no calibration was recorded")
             tell(n_taken, plan.n_records, wanted.says)
-            taken = _take(bench, wanted)
+            taken = _take(bench, wanted, sampling)
             n_taken += 1
             wanted = process.send(taken)
     except StopIteration as finished:
         findings: Findings = finished.value
+        is_done = True
         return findings
     finally:
         process.close()
         bench.sampling = sampling
+        if not is_done and plan.n_programmings and not np.isnan(held).any():
+            with suppress(InstrumentError):  # what went wrong before is what counts
+                bench.program(held)
 
 
 def calibrate(
@@ -118,8 +125,12 @@ def calibrate(
     operator: str = "",
     tell: Tell = lambda *_: None,
 ) -> Calibrated:
-    """Run a procedure on an open, uncorrected bench and write its record; on every way out the bench is made safe."""
-    if bench.correction is not None:
+    """Run a procedure on an open bench and write its record; on every way out the bench is made safe.
+
+    The bench is not corrected, unless the procedure checks how it is then. Raises ProcedureError, InstrumentError,
+    Interrupted.
+    """
+    if bench.correction is not None and not procedure.corrected:
         raise ProcedureError(f"bench {bench.name} is corrected already; open it with corrected=False to calibrate it")
     try:
         instruments = identities(bench)
@@ -155,11 +166,12 @@ def _program_what_is_listed(bench: Bench) -> None:
         bench.program(np.clip(np.where(np.isnan(held), bench.network.own_conductances, held), lowest, highest))
 
 
-def _take(bench: Bench, wanted: Measurement) -> Taken:
+def _take(bench: Bench, wanted: Measurement, sampling: SamplingSection) -> Taken:
     if wanted.conductances is not None:
         bench.program(wanted.conductances)
-    if wanted.frequency is not None and wanted.frequency != bench.sampling.frequency:
-        bench.sampling = bench.sampling.model_copy(update={"frequency": wanted.frequency})
+    frequency = wanted.frequency or sampling.frequency
+    if frequency != bench.sampling.frequency:
+        bench.sampling = sampling.model_copy(update={"frequency": frequency})
     record = bench.measure_channels(wanted.drive, wanted.n_periods)
     _refuse_overload(record)
     held = np.where(np.isnan(bench.conductances), bench.network.own_conductances, bench.conductances)

@@ -10,7 +10,14 @@ import numpy as np
 from calibration.errors import SubjectError
 from calibration.records import CalibrationRecord, Reference
 from freqprop_lab.bench import Bench, Lead
-from freqprop_lab.config import AssumedSection, CalibrationSection, RatingsSection, ReferenceSection, SamplingSection
+from freqprop_lab.config import (
+    AssumedSection,
+    CalibrationSection,
+    LockinSection,
+    RatingsSection,
+    ReferenceSection,
+    SamplingSection,
+)
 from freqprop_lab.names import nearest, shown
 from freqprop_lab.network import GROUND, Network
 from freqprop_lab.values import Array, Scales
@@ -29,7 +36,8 @@ class Subject:
     meter_channels, element_channels: the channel's name by node's or branch's name. neighbours: see Bench.neighbours.
     known: earlier records by procedure, newest each. repeatable: nothing happens but arithmetic. is_corrected: what the
     elements are told to have they truly have, by calibration. ladder: the conductances that each tunable branch can
-    have, S, rising, (tunable,) of (code,); None for a continuous one.
+    have, S, rising, (tunable,) of (code,); None for a continuous one. lockin: what records hold beside nudge and noise.
+    pickup: V, (node,), what a correction in use subtracts from b; None: none does.
     """
 
     name: str
@@ -57,6 +65,8 @@ class Subject:
     repeatable: bool = False
     is_corrected: bool = False
     ladder: tuple[Array | None, ...] = ()
+    lockin: LockinSection = field(default_factory=LockinSection)
+    pickup: Array | None = None
 
     @property
     def live_leads(self) -> tuple[Lead, ...]:
@@ -157,10 +167,11 @@ def subject_of(bench: Bench, known: Mapping[str, CalibrationRecord] | None = Non
     resting = bench.resting
     if len(bench.leads) != len(resting):
         raise SubjectError(f"bench {bench.name} was made without leads, so nobody knows where its sources are wired")
-    section, common_mode, ratings = CalibrationSection(), 0.0, RatingsSection()
+    section, common_mode, ratings, lockin = CalibrationSection(), 0.0, RatingsSection(), LockinSection()
     if bench.settings is not None:
         model = bench.settings.model
-        section, common_mode, ratings = model.calibration or section, model.common_mode, model.ratings
+        section, common_mode = model.calibration or section, model.common_mode
+        ratings, lockin = model.ratings, model.lockin
     (low, high), (lowest, highest) = bench.source_limits, bench.meter_limits
     held = bench.conductances
     return Subject(
@@ -188,6 +199,8 @@ def subject_of(bench: Bench, known: Mapping[str, CalibrationRecord] | None = Non
         bench.repeatable,
         bench.correction is not None and bench.correction.conductances is not None,
         ladders(bench),
+        lockin,
+        None if bench.correction is None else bench.correction.pickup,
     )
 
 

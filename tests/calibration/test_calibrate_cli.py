@@ -46,6 +46,18 @@ def test_a_record_is_left_listed_and_used(freqprop, bench_file):
     assert told["verdict"]["status"] == "good"
 
 
+def test_gradient_checks_the_bench_as_the_records_correct_it(freqprop, bench_file):
+    quiet = TEXT.replace("gain_error: 2 %, offset: 5 mV, noise", "pickup: 5 mV, noise")
+    quiet = quiet.replace("{gain_error: 2 %, offset: 5 mV}", "{limit: 10 V}").replace("tolerance: 10 %", "tolerance: 0")
+    bench_file.write_text(quiet)
+    status, out, _ = freqprop("calibrate", "gradient", str(bench_file))
+    assert status == 1
+    assert "freqprop calibrate bias" in out
+    assert freqprop("calibrate", "bias", str(bench_file))[0] == 0
+    status, out, _ = freqprop("calibrate", "gradient", str(bench_file), "--elements", "all")
+    assert (status, "gradient: good" in out) == (0, True)
+
+
 def test_a_bad_verdict_is_an_exit_status(freqprop, bench_file):
     bench_file.write_text(TEXT + "faults: {swapped_reads: [[n4, n9]]}\n")
     status, out, _ = freqprop("calibrate", "network", str(bench_file), "--samples", "2000")

@@ -26,7 +26,7 @@ def _open(folder, text=CORRECTED, **options):
     return open_bench(check_bench(parse_yaml(text, folder / "bench.yaml"), folder), **options)
 
 
-def _add(folder, *quantities, procedure="gains", time=None, serial=""):
+def _add(folder, *quantities, procedure="gains", time=None, serial="", settings=None):
     record = CalibrationRecord(
         procedure=procedure,
         bench="bench",
@@ -34,6 +34,7 @@ def _add(folder, *quantities, procedure="gains", time=None, serial=""):
         instruments=(InstrumentId("meter", "freqprop-lab", "simulated meter", serial),),
         quantities=quantities,
         verdict=Verdict("good"),
+        settings=settings or {},
     )
     return RecordFolder(folder / "calibrations").add(record)
 
@@ -74,6 +75,22 @@ def test_values_go_to_their_channels(tmp_path):
         assert bench.correction.meter_gain[:4].tolist() == [1.5, 1.0, 0.5, 1.0]
         assert bench.correction.source_gain is None
         assert [record.procedure for record in bench.correction.records] == ["gains"]
+
+
+def _pickup(name, value):
+    return Quantity(name, "V", ("meter/2",), np.array([value]), np.zeros(1), np.zeros(1))
+
+
+def test_a_pickup_is_subtracted_as_a_meter_reads_it_once_gain_and_skew_are_corrected(tmp_path):
+    # 3 mV in phase and 1 mV in quadrature, at 1 kHz; 50 us are 0.1 pi of a period: 3 cos + 1 sin = 3.16219 mV; gain 0.5
+    late = Quantity("skew", "s", ("meter/2",), np.array([5e-5]), np.zeros(1), np.zeros(1))
+    settings = {"frequency": 1000.0}
+    _add(tmp_path, _gains([1.5, 0.5]))
+    _add(tmp_path, late, procedure="skew")
+    _add(tmp_path, _pickup("pickup", 3e-3), _pickup("pickup in quadrature", 1e-3), procedure="bias", settings=settings)
+    with _open(tmp_path) as bench:
+        assert bench.correction.pickup[2] == pytest.approx(2 * 3.162187e-3, rel=1e-6)
+        assert not bench.correction.pickup[[0, 1, 3]].any()
 
 
 def test_what_could_not_be_told_corrects_nothing(tmp_path):

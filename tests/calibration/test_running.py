@@ -89,6 +89,41 @@ def test_another_frequency_is_for_one_record_only(bench):
     assert bench.sampling == before
 
 
+class Turning(Procedure):
+    """Turns an element, then asks for the bench's own frequency after another one."""
+
+    name, title = "turning", "a test"
+
+    def __init__(self, between=lambda: None):
+        self._between = between
+
+    def plan(self, subject):
+        return plan_of(subject, self._listed(subject))
+
+    def _listed(self, subject):
+        drive = ChannelDrive(subject.resting)
+        return [Measurement(drive, 2 * subject.conductances, frequency=50.0), Measurement(drive)]
+
+    def process(self, subject):
+        first, second = self._listed(subject)
+        yield first
+        self._between()
+        taken = yield second
+        return Findings((), Verdict("good"), {"frequency": taken.frequency})
+
+
+def test_a_frequency_that_nobody_asks_for_is_the_bench_files(bench):
+    found = run_procedure(bench, Turning(), subject_of(bench), StopRequest(), lambda *_: None)
+    assert found.settings == {"frequency": 1000.0}
+
+
+def test_elements_that_were_turned_are_put_back_when_it_is_stopped(bench):
+    before, stop = bench.conductances.copy(), StopRequest()
+    with pytest.raises(Interrupted):
+        run_procedure(bench, Turning(stop.ask), subject_of(bench), stop, lambda *_: None)
+    assert bench.conductances.tolist() == before.tolist()
+
+
 def test_progress_is_told(bench):
     told = []
     run_procedure(bench, Slow(), subject_of(bench), StopRequest(), lambda *each: told.append(each))
