@@ -263,6 +263,25 @@ def test_an_output_that_nobody_reads_is_named():
             process.send(Taken(replace(record, volts=volts), subject.conductances, 100.0))
 
 
+def test_elements_with_an_end_that_nobody_reads_are_left_out():
+    with opened(16) as bench:
+        subject = subject_of(bench)
+        ends = {node for port in subject.network.inputs + subject.network.outputs for node in (port.plus, port.minus)}
+        unread = next(node for node in subject.network.nodes if node not in ends)
+        low = subject.meter_low.copy()
+        low[subject.network.index[unread]] = np.nan
+        channels = {node: name for node, name in subject.meter_channels.items() if node != unread}
+        blind = replace(subject, meter_low=low, meter_channels=channels)
+        procedure = make_procedure("gradient", samples=2000, elements="all")
+        found = run_procedure(bench, procedure, blind, StopRequest(), lambda *_: None)
+        at_it = [b.name for b in subject.network.branches if unread in (b.plus, b.minus)]
+    labels = quantity(found, "gradient").labels
+    assert len(labels) == 32 - len(at_it)
+    assert not set(labels) & set(at_it)
+    assert len(quantity(found, "delay").labels) == 15
+    assert found.settings["main cause"] is None
+
+
 def test_a_bench_without_a_way_to_nudge_is_told_so():
     with opened(15, nudge=RESISTOR) as bench:
         subject = subject_of(bench)
