@@ -57,6 +57,29 @@ def test_both_gradients_are_the_hidden_circuits_own():
         assert np.std(z) == approx(1.0, abs=0.4), name
 
 
+@pytest.mark.prove
+def test_intervals_hold_the_truth_as_often_as_they_say():
+    inside: dict[str, list[bool]] = {name: [] for name in ("gradient", "finite difference", "delay", "pickup", "line")}
+    for seed in range(500, 540):
+        with opened(seed, "meter: {noise: 1 mV}") as bench:
+            found = findings(bench, "gradient", samples=1000)
+            expected = true_gradient(bench, found.arrays["levels"], np.array([0.1, -0.1]))
+            names = list(bench.network.tunable_names)
+        truths = {"delay": 0.0, "scale": 1.0, "bias": 0.0}
+        for name in ("gradient", "finite difference"):
+            truths[name] = expected[[names.index(label) for label in quantity(found, name).labels]]
+        for name, truth in truths.items():
+            low, high = quantity(found, name).interval()
+            inside[name if name in inside else "line"] += ((low <= truth) & (truth <= high)).tolist()
+        with opened(seed, "meter: {noise: 1 mV, pickup: 2 mV}") as bench:
+            low, high = quantity(findings(bench, "bias", samples=1000), "pickup").interval()
+            truth = bench.truth().meter_pickup
+            inside["pickup"] += ((low <= truth) & (truth <= high)).tolist()
+    shares = {name: np.mean(each) for name, each in inside.items()}
+    assert all(0.92 <= share <= 0.98 for name, share in shares.items() if name != "line"), shares
+    assert shares["line"] >= 0.88, shares  # 80 of them: 95 %, less 3 standard deviations
+
+
 def test_a_noiseless_bench_agrees_to_parts_in_ten_thousand():
     with opened(6, "meter: {}") as bench:
         found = findings(bench, "gradient", samples=200)
