@@ -57,6 +57,29 @@ def test_both_gradients_are_the_hidden_circuits_own():
         assert np.std(z) == approx(1.0, abs=0.4), name
 
 
+@pytest.mark.prove
+def test_intervals_hold_the_truth_as_often_as_they_say():
+    inside: dict[str, list[bool]] = {name: [] for name in ("gradient", "finite difference", "delay", "pickup", "line")}
+    for seed in range(500, 540):
+        with opened(seed, "meter: {noise: 1 mV}") as bench:
+            found = findings(bench, "gradient", samples=1000)
+            expected = true_gradient(bench, found.arrays["levels"], np.array([0.1, -0.1]))
+            names = list(bench.network.tunable_names)
+        truths = {"delay": 0.0, "scale": 1.0, "bias": 0.0}
+        for name in ("gradient", "finite difference"):
+            truths[name] = expected[[names.index(label) for label in quantity(found, name).labels]]
+        for name, truth in truths.items():
+            low, high = quantity(found, name).interval()
+            inside[name if name in inside else "line"] += ((low <= truth) & (truth <= high)).tolist()
+        with opened(seed, "meter: {noise: 1 mV, pickup: 2 mV}") as bench:
+            low, high = quantity(findings(bench, "bias", samples=1000), "pickup").interval()
+            truth = bench.truth().meter_pickup
+            inside["pickup"] += ((low <= truth) & (truth <= high)).tolist()
+    shares = {name: np.mean(each) for name, each in inside.items()}
+    assert all(0.92 <= share <= 0.98 for name, share in shares.items() if name != "line"), shares
+    assert shares["line"] >= 0.88, shares  # 80 of them: 95 %, less 3 standard deviations
+
+
 def test_a_noiseless_bench_agrees_to_parts_in_ten_thousand():
     with opened(6, "meter: {}") as bench:
         found = findings(bench, "gradient", samples=200)
@@ -261,6 +284,25 @@ def test_an_output_that_nobody_reads_is_named():
         volts[subject.network.index[port.minus]] = np.nan
         with pytest.raises(ProcedureError, match=f"output {port.name} is not read at both ends; wire a meter"):
             process.send(Taken(replace(record, volts=volts), subject.conductances, 100.0))
+
+
+def test_elements_with_an_end_that_nobody_reads_are_left_out():
+    with opened(16) as bench:
+        subject = subject_of(bench)
+        ends = {node for port in subject.network.inputs + subject.network.outputs for node in (port.plus, port.minus)}
+        unread = next(node for node in subject.network.nodes if node not in ends)
+        low = subject.meter_low.copy()
+        low[subject.network.index[unread]] = np.nan
+        channels = {node: name for node, name in subject.meter_channels.items() if node != unread}
+        blind = replace(subject, meter_low=low, meter_channels=channels)
+        procedure = make_procedure("gradient", samples=2000, elements="all")
+        found = run_procedure(bench, procedure, blind, StopRequest(), lambda *_: None)
+        at_it = [b.name for b in subject.network.branches if unread in (b.plus, b.minus)]
+    labels = quantity(found, "gradient").labels
+    assert len(labels) == 32 - len(at_it)
+    assert not set(labels) & set(at_it)
+    assert len(quantity(found, "delay").labels) == 15
+    assert found.settings["main cause"] is None
 
 
 def test_a_bench_without_a_way_to_nudge_is_told_so():
