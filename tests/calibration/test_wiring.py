@@ -60,7 +60,9 @@ BEHIND = "{source: resistor, resistance: 1 kOhm}"
 RESISTORS = "tolerance: 2.5 %, nonlinearity: 1 %"
 
 
-def opened(folder: Path, faults="", *, seed=0, board=BOARD, inputs=BEHIND, nudge=BEHIND, stuck="", ports="[[n1], [n4]]"):
+def opened(
+    folder: Path, faults="", *, seed=0, board=BOARD, inputs=BEHIND, nudge=BEHIND, stuck="", ports="[[n1], [n4]]"
+):
     (folder / "board.csv").write_text(board)
     text = BENCH.format(
         seed=seed,
@@ -210,7 +212,8 @@ def test_four_faults_at_once(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("inputs", "nudge"), [("{source: voltage}", BEHIND), ("{source: voltage}", "{source: current}"), ("{source: current}", BEHIND)]
+    ("inputs", "nudge"),
+    [("{source: voltage}", BEHIND), ("{source: voltage}", "{source: current}"), ("{source: current}", BEHIND)],
 )
 def test_stiff_sources_and_currents_are_understood(tmp_path, inputs, nudge):
     # Alternating the kinds of lead exchanges a node that is held with one that is not.
@@ -294,7 +297,9 @@ def test_the_elements_are_left_as_they_were(tmp_path):
 
 
 def test_any_two_elements_differ_in_two_states_at_least(tmp_path):
-    programmed = [one.conductances for one in Wiring().measurements(subject_of(opened(tmp_path))) if one.conductances is not None]
+    programmed = [
+        one.conductances for one in Wiring().measurements(subject_of(opened(tmp_path))) if one.conductances is not None
+    ]
     levels = np.array(programmed)[:-1]
     for one in range(8):
         for other in range(one):
