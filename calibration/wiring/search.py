@@ -108,7 +108,7 @@ class Search:
         for screen, exact in ((self._screen(parent), True), (self._rough_screen(parent), False)):
             if screen is None or (explained and not exact):
                 continue
-            listed = screen.candidates(_MOST)
+            listed = screen.candidates(_MOST, thorough=not explained)
             for number, one in enumerate(listed[:_MOST]):
                 promises = exact and parent.ln_evidence + one.gain > best - _NEAR / 2
                 near = not explained and number < _CHILDREN and one.gain > listed[0].gain - _NEAR
@@ -123,7 +123,7 @@ class Search:
         return found
 
     def _explains(self, fitted: Fit) -> bool:
-        """Say whether a fit leaves so little that the nuisances can't be bent: then the first screen is to be trusted."""
+        """Say whether a fit leaves so little that no nuisance is bent: then the first screen is to be trusted."""
         return fitted.chi_square < _EXPLAINED * fitted.at.residuals.size
 
     def _screen(self, parent: Fit) -> Screen:
