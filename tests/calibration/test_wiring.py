@@ -50,7 +50,7 @@ def test_a_board_without_fault_is_good(tmp_path):
         ("shorted: [R2]", ("short", "R2"), "R2 between n2 and n3 is shorted ("),
         ("wrong: {R10: 0.4}", ("value", "R10"), "R10 between n3 and n7 is "),
         ("wrong: {R4: 2.0}", ("value", "R4"), "R4 between n4 and n5 is "),
-        ("ungrounded: [n8]", ("no ground", "n8"), "N8 is not connected to ground: G2 conducts nothing; "),
+        ("ungrounded: [n8]", ("no ground", "n8"), "n8 is not connected to ground: G2 conducts nothing; "),
         ("unread: [n3]", ("meter lead pulled", "n3"), "The meter lead of n3 (meter/2) reads nothing: it is pulled"),
     ],
 )
