@@ -239,3 +239,13 @@ def test_a_plan_says_how_much_is_driven(tmp_path):
     assert (plan.n_records, plan.n_programmings) == (5 * 3 * 2, 5)
     assert plan.lowest[:3] == approx([-1, -1, -1])
     assert plan.highest[:3] == approx([1, 1, 1])
+
+
+def test_nodes_that_nobody_reads_are_done_without(tmp_path):
+    bench = opened(tmp_path, "swapped_reads: [[n2, n7]], open: [R9]")
+    subject = subject_of(bench)
+    low = subject.meter_low.copy()
+    low[[3, 4]] = np.nan  # n4 and n5
+    channels = {node: name for node, name in subject.meter_channels.items() if node not in {"n4", "n5"}}
+    findings = fed(replace(subject, meter_low=low, meter_channels=channels), lambda wanted: take(bench, wanted))
+    assert named(findings) == [("meter leads", "n2", "n7"), ("open", "R9")]
