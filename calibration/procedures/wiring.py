@@ -129,7 +129,11 @@ def _plain(fault: Fault) -> dict[str, Any]:
 def _verdict(
     sure: Sequence[Fault], alternatives: Sequence[Alternative], hidden: dict[str, list[list[str]]], left: float
 ) -> Verdict:
-    words = [f"{fault.words[0].upper()}{fault.words[1:]}." for fault in sure]
+    # Names of nodes and branches stay as the bench file writes them, also where a sentence begins.
+    words = [
+        f"{fault.words.replace('the ', 'The ', 1) if fault.words.startswith('the ') else fault.words}."
+        for fault in sure
+    ]
     if alternatives:
         words.append(_either(alternatives))
     if left > _LEFT:

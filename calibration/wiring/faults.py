@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from calibration._numbers import measure
-from calibration.wiring.hypothesis import NOTHING, Hypothesis, Move, Part, rings
+from calibration.wiring.hypothesis import NOTHING, Hypothesis, Move, Part, displaced, rings
 from calibration.wiring.model import Fit, Observed
 from freqprop_lab.network import GROUND
 
@@ -26,8 +26,9 @@ Key = tuple[str, tuple[str, ...]]
 class Fault:
     """One thing that is wrong.
 
-    kind: `meter leads`, `source leads`, `control lines`, `meter lead pulled`, `source lead pulled`, `open`, `no
-    ground`, `short`, `value` or `stuck`. where: names of the nodes or branches, of leads those that they should be on.
+    kind: `meter leads`, `source leads`, `control lines`, `meter lead pulled`, `source lead pulled`, `meter lead
+    misplaced`, `source lead misplaced`, `open`, `no ground`, `short`, `value` or `stuck`. where: names of the nodes or
+    branches, of leads those that they should be on; of one that is misplaced also where it is.
     words: what to do about it, one sentence. look: what would decide, where it is not sure. odds: to one, after the
     readings; never above 1e9.
     """
@@ -115,7 +116,7 @@ def _leads(observed: Observed, names: Names, hypothesis: Hypothesis) -> list[Fau
     sources = [f"{node} ({lead.name})" for node, lead in zip(driven, observed.leads, strict=True)]
     for what, kind, called, places, reached in (
         (Move.READS, "meter", meters, at, [nodes[node] for node in hypothesis.reads]),
-        (Move.DRIVES, "source", sources, driven, [driven[lead] for lead in hypothesis.drives]),
+        (Move.DRIVES, "source", sources, driven, [(*driven, *nodes)[spot] for spot in hypothesis.drives]),
     ):
         now, before = getattr(hypothesis, what.value), getattr(plain, what.value)
         for ring in rings(before, now):
@@ -128,6 +129,10 @@ def _leads(observed: Observed, names: Names, hypothesis: Hypothesis) -> list[Fau
                 moves = ", ".join(f"that of {called[place]} is at {reached[place]}" for place in ring)
                 words = f"{len(ring)} {kind} leads are mixed up: {moves}; put each where it belongs"
             found.append(Fault(f"{kind} leads", where, words, look))
+        for place in displaced(before, now):
+            look = f"pull the {kind} lead of {called[place]} and run again"
+            words = f"the {kind} lead of {called[place]} is at {reached[place]} instead: put it where it belongs"
+            found.append(Fault(f"{kind} lead misplaced", (places[place], reached[place]), words, look))
         for place, value in enumerate(now):
             if value == NOTHING:
                 does = "reads nothing" if kind == "meter" else "drives nothing"

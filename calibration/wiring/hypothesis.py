@@ -30,6 +30,8 @@ class Move(Enum):
     LINES = "lines"  # two control lines
     UNREAD = "unread"  # a meter lead pulled
     UNDRIVEN = "undriven"  # a source lead pulled
+    MISREAD = "misread"  # a meter lead at another node, none in its place
+    MISDRIVEN = "misdriven"  # a source lead
     PART = "part"
     UNGROUNDED = "ungrounded"  # all branches from a node to ground
     MIXED = "mixed"  # all meter leads anew
@@ -42,8 +44,9 @@ NOTHING = -1  # what a pulled lead is at
 class Hypothesis:
     """A set of faults.
 
-    reads: the node number that each meter channel reads; drives: at whose place each lead is; NOTHING: pulled. lines:
-    whose control line turns each tunable branch. parts: branch numbers and what they are, in order.
+    reads: the node number that each meter channel reads; drives: at whose place each lead is, or from the number of
+    leads on, at which node; NOTHING: pulled. lines: whose control line turns each tunable branch. parts: branch numbers
+    and what they are, in order.
     """
 
     reads: tuple[int, ...]
@@ -57,10 +60,10 @@ class Hypothesis:
         listed[first], listed[second] = listed[second], listed[first]
         return replace(self, **{what.value: tuple(listed)})
 
-    def pulled(self, what: Move, place: int) -> Hypothesis:
-        """Return it with one meter (READS) or source (DRIVES) lead pulled."""
+    def placed(self, what: Move, place: int, at: int = NOTHING) -> Hypothesis:
+        """Return it with one meter (READS) or source (DRIVES) lead somewhere else, or pulled."""
         listed = list(getattr(self, what.value))
-        listed[place] = NOTHING
+        listed[place] = at
         return replace(self, **{what.value: tuple(listed)})
 
     def with_part(self, branch: int, part: Part | None) -> Hypothesis:
@@ -82,6 +85,7 @@ class Places:
     faultless: Hypothesis
     tunable: tuple[int, ...]
     n_branches: int
+    n_nodes: int
     grounds: tuple[tuple[int, ...], ...]
 
     def ln_prior(self, hypothesis: Hypothesis) -> float:
@@ -92,6 +96,8 @@ class Places:
             gone = sum(place == NOTHING for place in now)
             if gone:
                 total += gone * log(pulled / len(now)) if pulled else -inf
+            n_moved = len(displaced(before, now))
+            total += n_moved * log(_MISPLACED / (len(now) * self.n_nodes)) if n_moved else 0.0
             n_pairs = len(now) * (len(now) - 1) / 2
             total += sum(len(ring) - 1 for ring in rings(before, now)) * (log(rate / n_pairs) if n_pairs else 0.0)
         chosen = dict(hypothesis.parts)
@@ -112,6 +118,8 @@ class Places:
                 for i, first in enumerate(ring):
                     for second in ring[:i]:
                         yield hypothesis.exchanged(what, first, second)
+            for place in displaced(before, now):
+                yield hypothesis.placed(what, place, before[place])
             for place, value in enumerate(now):
                 if value == NOTHING:
                     missing = next(one for one in before if one not in now) if before[place] in now else before[place]
@@ -121,20 +129,31 @@ class Places:
             yield hypothesis.with_part(branch, None)
 
 
+_MISPLACED = 0.05
 _RATES = {Part.OPEN: 0.1, Part.SHORT: 0.1, Part.WRONG: 0.1, Part.STUCK: 0.03}  # a bench, before it is looked at
 
 
 def rings(before: Sequence[int], now: Sequence[int]) -> list[tuple[int, ...]]:
-    """Return the places that exchanged what they hold, ring by ring; what was pulled is in none."""
+    """Return the places that exchanged what they hold among themselves, ring by ring."""
     where = {value: place for place, value in enumerate(before)}
     seen: set[int] = set()
     found = []
     for start in range(len(now)):
-        ring, place = [], start
-        while place not in seen and now[place] != NOTHING and now[place] != before[place]:
+        ring: list[int] = []
+        place: int | None = start
+        while place is not None and place not in seen and now[place] != before[place]:
             seen.add(place)
             ring.append(place)
-            place = where.get(now[place], place)
-        if len(ring) > 1:
+            place = where.get(now[place])
+        if len(ring) > 1 and place == start:
             found.append(tuple(ring if len(ring) > 2 else sorted(ring)))
     return found
+
+
+def displaced(before: Sequence[int], now: Sequence[int]) -> list[int]:
+    """Return the places that hold what they should not, but are neither empty nor in a ring."""
+    if before == now:
+        return []
+    whole = {place for ring in rings(before, now) for place in ring}
+    changed = (place for place, pair in enumerate(zip(before, now, strict=True)) if pair[0] != pair[1])
+    return [place for place in changed if now[place] != NOTHING and place not in whole]

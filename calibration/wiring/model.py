@@ -69,7 +69,8 @@ class Observed:
             grounds.append(tuple(number for number, pair in enumerate(ends) if pair == {node, GROUND}))
         tunable = tuple(network.tunable.tolist())
         faultless = Hypothesis(tuple(self.nodes.tolist()), tuple(range(len(self.leads))), tuple(range(len(tunable))))
-        return Places(faultless, tunable, len(network.branches), tuple(group for group in grounds if group))
+        kept = tuple(group for group in grounds if group)
+        return Places(faultless, tunable, len(network.branches), len(network.nodes), kept)
 
     @cached_property
     def branches(self) -> Array:
@@ -81,6 +82,16 @@ class Observed:
         """The incidence of leads, (lead, node)."""
         plus, minus = (np.array([getattr(lead, end) for lead in self.leads]) for end in ("plus", "minus"))
         return _incidence(len(self.network.nodes), plus, minus)
+
+    @cached_property
+    def spots(self) -> Array:
+        """Where a lead may be: at a lead's own place, or from a node to ground, (lead + node, node)."""
+        return np.concatenate([self.ends, np.eye(len(self.network.nodes))])
+
+    def spot(self, node: int) -> int:
+        """Return the number of the spot at a node: that of the lead which belongs there, if one does."""
+        own = [number for number, lead in enumerate(self.leads) if (lead.plus, lead.minus) == (node, -1)]
+        return own[0] if own else len(self.leads) + node
 
     @cached_property
     def listed(self) -> Array:
@@ -173,7 +184,7 @@ def solve(observed: Observed, hypothesis: Hypothesis, conductances: Array, ln_se
     n, B = len(observed.network.nodes), observed.branches
     place = np.array(hypothesis.drives)
     live = place != NOTHING
-    ends = np.where(live[:, None], observed.ends[place], 0.0)
+    ends = np.where(live[:, None], observed.spots[place], 0.0)
     behind, stiff, currents = observed.behind, observed.stiff, observed.currents
     series = np.array([1 / observed.leads[i].resistance for i in behind]) * np.exp(ln_series)
     K = np.matmul(B.T, conductances[:, :, None] * B) + ends[behind].T @ (series[:, None] * ends[behind])

@@ -80,10 +80,13 @@ class Screen:
         self.step, self.own_step = normal.solve(*gradient(observed, belief, at, point))
         self._prior = observed.places.ln_prior(hypothesis)
 
-    def candidates(self, most: int) -> list[Candidate]:
-        """Return the likeliest single faults, the first first; of each kind at most so many."""
+    def candidates(self, most: int, *, thorough: bool = True) -> list[Candidate]:
+        """Return the likeliest single faults, the first first; of each kind at most so many.
+
+        thorough: leads at wrong nodes, too, which nobody would overlook.
+        """
         found = []
-        for family in self.families():
+        for family in [*self.families(), *(self._of_misdriven() if thorough else ())]:
             for number in np.argsort(family.lowered)[:most].tolist():
                 where = family.where[number]
                 made = family.made(where)
@@ -172,8 +175,8 @@ class Screen:
     def _exchanged(self, what: Move, where: tuple[int, ...]) -> Hypothesis:
         return self.hypothesis.exchanged(what, *where)
 
-    def _pulled(self, what: Move, where: tuple[int, ...]) -> Hypothesis:
-        return self.hypothesis.pulled(what, where[0])
+    def _placed(self, what: Move, where: tuple[int, ...]) -> Hypothesis:
+        return self.hypothesis.placed(what, *where)
 
     def _of_lines(self) -> Iterator[Family]:
         tunable = self.normal.tunable
@@ -220,19 +223,24 @@ class Screen:
         at, hypothesis = self.at, self.hypothesis
         nodes = np.array(hypothesis.reads)
         wired = np.flatnonzero(nodes != NOTHING)
-        others = at.everywhere[:, :, nodes[wired]]  # (s, k, j, l)
-        d = others - at.predicted[:, :, None]
+        d = at.everywhere - at.predicted[:, :, None]  # (s, k, node, l)
         a, e = (d**2).sum(axis=(0, 3)), (d @ at.residuals[..., None])[..., 0].sum(axis=0)
-        b = (d @ at.C[:, None]) * at.A[:, :, None]  # (s, k, j, p)
+        b = (d @ at.C[:, None]) * at.A[:, :, None]  # (s, k, node, p)
         first, second = np.triu_indices(len(wired), 1)
         i, j = wired[first], wired[second]
-        pairs = self._lowered(a[i, second] + a[j, first], e[i, second] + e[j, first], b[:, i, second] + b[:, j, first])
+        p, q = nodes[i], nodes[j]
+        pairs = self._lowered(a[i, q] + a[j, p], e[i, q] + e[j, p], b[:, i, q] + b[:, j, p])
         where = list(zip(i.tolist(), j.tolist(), strict=True))
         yield Family(Move.READS, where, *pairs, partial(self._exchanged, Move.READS))
-        yield Family(
-            Move.UNREAD, [(k,) for k in wired.tolist()], *self._unread(wired), partial(self._pulled, Move.READS)
-        )
-        yield from self._mixed(wired, a, e, b)
+        single = [(k,) for k in wired.tolist()]
+        yield Family(Move.UNREAD, single, *self._unread(wired), partial(self._placed, Move.READS))
+        k, node = (side.ravel() for side in np.meshgrid(wired, np.arange(d.shape[2]), indexing="ij"))
+        alone = self._lowered(a[k, node], e[k, node], b[:, k, node])
+        elsewhere = node != nodes[k]
+        where = list(zip(k[elsewhere].tolist(), node[elsewhere].tolist(), strict=True))
+        made = partial(self._placed, Move.READS)
+        yield Family(Move.MISREAD, where, alone[0][elsewhere], alone[1][elsewhere], made)
+        yield from self._mixed(wired, alone[0].reshape(len(wired), -1)[:, nodes[wired]])
 
     def _unread(self, wired: Indices) -> tuple[Array, Array]:
         """Return the change of chi^2 / 2 and the effect where channels read nothing, (wired,) each.
@@ -245,11 +253,8 @@ class Screen:
         effect = precision * (1 - precision * np.diag(self.normal.covariance)[place])
         return 0.5 * effect + precision * (self.point.shared[place] + self.step[place]), effect
 
-    def _mixed(self, wired: Indices, a: Array, e: Array, b: Array) -> Iterator[Family]:
-        """Yield the exchange of all meter leads that suits every channel by itself best."""
-        n = len(wired)
-        all_b = b[:, wired].reshape(len(b), n * n, -1)
-        table = self._lowered(a[wired].reshape(n * n), e[wired].reshape(n * n), all_b)[0].reshape(n, n)
+    def _mixed(self, wired: Indices, table: Array) -> Iterator[Family]:
+        """Yield the exchange of all meter leads that suits every channel by itself best: (wired, place of wired)."""
         rows, columns = linear_sum_assignment(table)
         moved = rows[rows != columns]
         if len(moved) < 3:
@@ -270,7 +275,7 @@ class Screen:
         pairs = [(one, other) for number, other in enumerate(wired) for one in wired[:number]]
         made: Callable[[tuple[int, ...]], Hypothesis]
         for move, where, made in (
-            (Move.UNDRIVEN, [(lead,) for lead in wired], partial(self._pulled, Move.DRIVES)),
+            (Move.UNDRIVEN, [(lead,) for lead in wired], partial(self._placed, Move.DRIVES)),
             (Move.DRIVES, pairs, partial(self._exchanged, Move.DRIVES)),
         ):
             kept, lowered, effect = [], [], []
@@ -285,6 +290,53 @@ class Screen:
                 lowered.append(found[0][0])
                 effect.append(found[1][0])
             yield Family(move, kept, np.array(lowered), np.array(effect), made)
+
+    def _of_misdriven(self) -> Iterator[Family]:
+        """Yield every source lead at every other node. Stiff ones are left out: all of the network changes with them.
+
+        A lead behind a conductance g goes from u to e: K changes by U D U', U = (u, e), D = diag(-g, g), so voltages v
+        that other leads make become v - Z U (D^-1 + U' Z U)^-1 U' v, and its own are those of g e (Woodbury).
+        """
+        at, observed, hypothesis = self.at, self.observed, self.hypothesis
+        nodes, scale = np.array(hypothesis.reads), np.exp(self.point.shared[-len(observed.leads) :]) * observed.sizes
+        weight = np.where(nodes != NOTHING, 1.0, 0.0) * self._gains() / at.sigma
+        n_s, n_k, n_l = at.predicted.shape
+        J = np.einsum("skp,slp->sklp", at.A, at.C).reshape(n_s, n_k * n_l, -1)
+        for number, lead in enumerate(observed.behind.tolist()):
+            if hypothesis.drives[lead] == NOTHING:
+                continue
+            moved = self._with_lead_anywhere(lead, float(at.solved.series[number]))  # (s, j, node, l)
+            d = weight[:, None, :, None] * moved[:, :, nodes] * scale - at.predicted[:, None]
+            flat = d.reshape(n_s, -1, n_k * n_l)
+            residuals = at.residuals.reshape(n_s, -1, 1)
+            lowered, effect = self._lowered(
+                (flat**2).sum(axis=(0, 2)), (flat @ residuals)[..., 0].sum(axis=0), flat @ J
+            )
+            kept = [node for node in range(flat.shape[1]) if observed.spot(node) != hypothesis.drives[lead]]
+            where = [(lead, observed.spot(node)) for node in kept]
+            yield Family(Move.MISDRIVEN, where, lowered[kept], effect[kept], partial(self._placed, Move.DRIVES))
+
+    def _with_lead_anywhere(self, lead: int, g: float) -> Array:
+        """Return the transfers, (s, at, node, lead), with one lead behind g siemens at each node."""
+        solved = self.at.solved
+        Z, T, u = solved.impedance, solved.transfer, solved.ends[lead]
+        from_u, n = Z @ u, Z.shape[1]
+        U = np.stack(
+            [np.broadcast_to(from_u[:, None], (len(Z), n, n)), np.swapaxes(Z, 1, 2)], axis=-1
+        )  # (s, j, node, 2)
+        M = np.empty((len(Z), n, 2, 2))
+        M[..., 0, 0] = (from_u @ u)[:, None] - 1 / g
+        M[..., 0, 1] = M[..., 1, 0] = from_u
+        M[..., 1, 1] = np.diagonal(Z, axis1=1, axis2=2) + 1 / g
+        seen = np.stack([np.broadcast_to((u @ T)[:, None], T.shape), T], axis=2)  # U' T, (s, j, 2, lead)
+        seen[..., lead] = g * np.stack([from_u, np.diagonal(Z, axis1=1, axis2=2)], axis=-1)
+        before = np.repeat(T[:, None], n, axis=1)
+        before[..., lead] = g * np.swapaxes(Z, 1, 2)
+        return np.asarray(before - U @ (np.linalg.pinv(M) @ seen))
+
+    def _gains(self) -> Array:
+        first = len(self.observed.listed) + len(self.observed.behind)
+        return np.asarray(np.exp(self.point.shared[first : first + len(self.observed.nodes)]))
 
     def _predicted(self, hypothesis: Hypothesis) -> Array:
         """Return the prediction over noise, (s, k, l), of another wiring of the sources."""

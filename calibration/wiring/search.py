@@ -32,6 +32,7 @@ _ROUGH = 3e-3  # of the readings' size: what second orders of the nuisances may 
 _WIDTH, _DEPTH = 4, 6
 _AT_LEAST, _CHILDREN, _MOST = 3, 10, 24  # of candidates: always fitted; where they are near the first; or promising
 _NEAR = 12.0  # of ln
+_EXPLAINED = 1.2  # chi^2 a reading
 _WIDE = 0.5  # of ln G: a belief that wide is a fault's, and what was found of it is kept
 
 
@@ -57,6 +58,8 @@ class Search:
                 break
             best = front[0].ln_evidence
             front = [whole for one in front[:_WIDTH] if (whole := self.fitted(one.hypothesis)) is not None]
+            if self._explains(front[0]):  # then nothing that is far behind will overtake it
+                front = [one for one in front if one.ln_evidence > front[0].ln_evidence - 2 * _NEAR]
         self.exchange()
         return self.ranked()
 
@@ -101,13 +104,14 @@ class Search:
         """Fit the likeliest hypotheses with one fault more than a parent."""
         chosen: dict[Hypothesis, Candidate] = {}
         best = self.ranked()[0].ln_evidence
-        for screen, hopeful in ((self._screen(parent), True), (self._rough_screen(parent), False)):
-            if screen is None:
+        explained = self._explains(parent)
+        for screen, exact in ((self._screen(parent), True), (self._rough_screen(parent), False)):
+            if screen is None or (explained and not exact):
                 continue
-            listed = screen.candidates(_MOST)
+            listed = screen.candidates(_MOST, thorough=not explained)
             for number, one in enumerate(listed[:_MOST]):
-                promises = hopeful and parent.ln_evidence + one.gain > best - _NEAR
-                near = number < _CHILDREN and one.gain > listed[0].gain - _NEAR
+                promises = exact and parent.ln_evidence + one.gain > best - _NEAR / 2
+                near = not explained and number < _CHILDREN and one.gain > listed[0].gain - _NEAR
                 if number < _AT_LEAST or near or promises:
                     chosen.setdefault(one.hypothesis, one)
         found = []
@@ -117,6 +121,10 @@ class Search:
                 found.append(made)
                 best = max(best, made.ln_evidence)
         return found
+
+    def _explains(self, fitted: Fit) -> bool:
+        """Say whether a fit leaves so little that no nuisance is bent: then the first screen is to be trusted."""
+        return fitted.chi_square < _EXPLAINED * fitted.at.residuals.size
 
     def _screen(self, parent: Fit) -> Screen:
         return Screen(self.observed, parent.hypothesis, parent.belief, parent.at, parent.normal, parent.point)

@@ -1,98 +1,17 @@
-"""`wiring`: every kind of fault on a small board, what can't be told apart, and the algebra behind the search."""
+"""`wiring`: every kind of fault on a small board, and what can't be told apart."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from pytest import approx
+from wiring_boards import BEHIND, BOARD, fed, found, named, opened, take
 
 from calibration.errors import ProcedureError
-from calibration.procedure import Taken
-from calibration.procedures.wiring import Wiring, faults_of
-from calibration.running import run_procedure
+from calibration.procedures.wiring import Wiring
 from calibration.subject import subject_of
-from calibration.wiring import Hypothesis, Move, Observed, Part, measurements, observed_of
-from calibration.wiring.hypothesis import NOTHING, rings
-from calibration.wiring.model import Normal, Point, believed, fit, linearise, nothing
-from calibration.wiring.screen import Screen
-from freqprop_lab.bench import open_bench
-from freqprop_lab.config import check_bench, parse_yaml
-from freqprop_lab.stopping import StopRequest
-
-# Eight nodes in a ring with chords, sources at n1, n4 and n6, two ways to ground. No two nodes are alike.
-BOARD = """\
-name,plus,minus,kind,value,lowest,highest
-R1,n1,n2,tunable,10 kOhm,1 kOhm,100 kOhm
-R2,n2,n3,tunable,10 kOhm,1 kOhm,100 kOhm
-R3,n3,n4,tunable,10 kOhm,1 kOhm,100 kOhm
-R4,n4,n5,tunable,10 kOhm,1 kOhm,100 kOhm
-R5,n5,n6,tunable,10 kOhm,1 kOhm,100 kOhm
-R6,n6,n7,tunable,10 kOhm,1 kOhm,100 kOhm
-R7,n7,n8,tunable,10 kOhm,1 kOhm,100 kOhm
-R8,n8,n1,tunable,10 kOhm,1 kOhm,100 kOhm
-R9,n2,n5,resistor,4.7 kOhm,,
-R10,n3,n7,resistor,22 kOhm,,
-R11,n1,n5,resistor,10 kOhm,,
-R12,n2,n8,resistor,10 kOhm,,
-G1,n3,ground,resistor,10 kOhm,,
-G2,n8,ground,resistor,22 kOhm,,
-"""
-BENCH = """\
-bench: numeric
-hardware_seed: {seed}
-network: {{kind: csv, file: {file}, inputs: {ports}, outputs: [[n6]]}}
-scales: {{conductance: 0.1 mS}}
-inputs: {inputs}
-nudge: {nudge}
-sampling: {{frequency: 100 Hz, samples_per_period: 20, periods: 5}}
-source: {{gain_error: 2 %, offset: 5 mV}}
-meter: {{gain_error: 2 %, offset: 5 mV, noise: 1 mV, hidden_skew: 0.5 ms}}
-resistors: {resistors}
-parts: {{tolerance: 5 %, source_resistance_tolerance: 1 %}}
-faults: {faults}
-calibration:
-  assume: {{meter_offset: 5 mV, source_offset: 5 mV, tunable: 3 %, fixed: 5 %}}
-"""
-BEHIND = "{source: resistor, resistance: 1 kOhm}"
-RESISTORS = "tolerance: 2.5 %, nonlinearity: 1 %"
-
-
-def opened(folder: Path, faults="", *, seed=0, board=BOARD, inputs=BEHIND, nudge=BEHIND, stuck="", ports="[[n1], [n4]]"):
-    (folder / "board.csv").write_text(board)
-    text = BENCH.format(
-        seed=seed,
-        file=folder / "board.csv",
-        inputs=inputs,
-        ports=ports,
-        nudge=nudge,
-        faults=f"{{{faults}}}",
-        resistors=f"{{{RESISTORS}{stuck}}}",
-    )
-    return open_bench(check_bench(parse_yaml(text, folder / "bench.yaml"), folder))
-
-
-def found(bench, **options):
-    return run_procedure(bench, Wiring(**options), subject_of(bench), StopRequest(), lambda *_: None)
-
-
-def named(findings):
-    return sorted((fault.kind, *fault.where) for fault in faults_of(findings.settings))
-
-
-def take(bench, wanted):
-    if wanted.conductances is not None:
-        bench.program(wanted.conductances)
-    return Taken(bench.measure_channels(wanted.drive, wanted.n_periods), bench.conductances.copy(), 100.0)
-
-
-def observe(bench) -> Observed:
-    subject = subject_of(bench)
-    listed = measurements(subject, 1.0, 50)
-    return observed_of(subject, listed, [take(bench, one) for one in listed])
-
 
 # --- each kind of fault
 
@@ -120,7 +39,7 @@ def test_a_board_without_fault_is_good(tmp_path):
         (
             "swapped_elements: [[R3, R5]]",
             ("control lines", "R3", "R5"),
-            "The control lines of R3 (resistors/2) and R5 (resistors/4) are swapped: exchange them, or their names in wiring.",
+            "The control lines of R3 (resistors/2) and R5 (resistors/4) are swapped: exchange them, or their names in ",
         ),
         (
             "open: [R9]",
@@ -131,7 +50,7 @@ def test_a_board_without_fault_is_good(tmp_path):
         ("shorted: [R2]", ("short", "R2"), "R2 between n2 and n3 is shorted ("),
         ("wrong: {R10: 0.4}", ("value", "R10"), "R10 between n3 and n7 is "),
         ("wrong: {R4: 2.0}", ("value", "R4"), "R4 between n4 and n5 is "),
-        ("ungrounded: [n8]", ("no ground", "n8"), "N8 is not connected to ground: G2 conducts nothing; "),
+        ("ungrounded: [n8]", ("no ground", "n8"), "n8 is not connected to ground: G2 conducts nothing; "),
         ("unread: [n3]", ("meter lead pulled", "n3"), "The meter lead of n3 (meter/2) reads nothing: it is pulled"),
     ],
 )
@@ -153,17 +72,34 @@ def test_an_element_that_does_not_move_is_named(tmp_path):
 def test_a_pulled_source_lead_is_named(tmp_path):
     # A released channel of the simulated source is a lead in the air; the procedure believes that it drives.
     bench = opened(tmp_path)
-    subject = subject_of(bench)
-    process = Wiring().process(subject)
-    wanted = next(process)
-    try:
-        while True:
-            levels = wanted.drive.levels.copy()
-            levels[1] = np.nan
-            wanted = process.send(take(bench, replace(wanted, drive=replace(wanted.drive, levels=levels))))
-    except StopIteration as end:
-        findings = end.value
-    assert named(findings) == [("source lead pulled", "n4")]
+
+    def released(wanted):
+        levels = wanted.drive.levels.copy()
+        levels[1] = np.nan
+        return take(bench, replace(wanted, drive=replace(wanted.drive, levels=levels)))
+
+    assert named(fed(subject_of(bench), released)) == [("source lead pulled", "n4")]
+
+
+def test_a_source_lead_at_a_node_where_none_belongs_is_named(tmp_path):
+    believed_subject = subject_of(opened(tmp_path))
+    actual = opened(tmp_path, ports="[[n2], [n4]]")
+    findings = fed(believed_subject, lambda wanted: take(actual, wanted))
+    assert named(findings) == [("source lead misplaced", "n1", "n2")]
+    assert findings.verdict.words[0] == ("The source lead of n1 (source/0) is at n2 instead: put it where it belongs.")
+
+
+def test_two_meter_leads_at_one_node_are_named(tmp_path):
+    bench = opened(tmp_path)
+
+    def doubled(wanted):
+        taken = take(bench, wanted)
+        volts = taken.record.volts.copy()
+        volts[2] = volts[6]
+        return replace(taken, record=replace(taken.record, volts=volts))
+
+    findings = fed(subject_of(bench), doubled)
+    assert named(findings) == [("meter lead misplaced", "n3", "n7")]
 
 
 def test_a_wrong_value_is_found_within_its_doubt(tmp_path):
@@ -210,7 +146,8 @@ def test_four_faults_at_once(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("inputs", "nudge"), [("{source: voltage}", BEHIND), ("{source: voltage}", "{source: current}"), ("{source: current}", BEHIND)]
+    ("inputs", "nudge"),
+    [("{source: voltage}", BEHIND), ("{source: voltage}", "{source: current}"), ("{source: current}", BEHIND)],
 )
 def test_stiff_sources_and_currents_are_understood(tmp_path, inputs, nudge):
     # Alternating the kinds of lead exchanges a node that is held with one that is not.
@@ -265,14 +202,7 @@ def test_what_no_fault_explains_is_bad_and_not_guessed(tmp_path):
     bench = opened(tmp_path, board=BOARD + "X,n2,n7,resistor,1 kOhm,,\n")
     (tmp_path / "other").mkdir()
     believed_bench = opened(tmp_path / "other")
-    subject = subject_of(believed_bench)
-    process = Wiring().process(subject)
-    wanted = next(process)
-    try:
-        while True:
-            wanted = process.send(take(bench, wanted))
-    except StopIteration as end:
-        findings = end.value
+    findings = fed(subject_of(believed_bench), lambda wanted: take(bench, wanted))
     assert findings.verdict.status == "bad"
     assert any("something else" in words for words in findings.verdict.words)
 
@@ -294,7 +224,9 @@ def test_the_elements_are_left_as_they_were(tmp_path):
 
 
 def test_any_two_elements_differ_in_two_states_at_least(tmp_path):
-    programmed = [one.conductances for one in Wiring().measurements(subject_of(opened(tmp_path))) if one.conductances is not None]
+    programmed = [
+        one.conductances for one in Wiring().measurements(subject_of(opened(tmp_path))) if one.conductances is not None
+    ]
     levels = np.array(programmed)[:-1]
     for one in range(8):
         for other in range(one):
@@ -309,92 +241,11 @@ def test_a_plan_says_how_much_is_driven(tmp_path):
     assert plan.highest[:3] == approx([1, 1, 1])
 
 
-# --- the algebra
-
-
-def test_rings_of_exchanges():
-    assert rings((4, 5, 6, 7), (5, 4, 7, 6)) == [(0, 1), (2, 3)]
-    assert rings((4, 5, 6, 7), (5, 6, 4, 7)) == [(0, 1, 2)]
-    assert rings((4, 5, 6, 7), (4, NOTHING, 6, 7)) == []
-
-
-def test_equal_hypotheses_are_equal_however_come_by():
-    plain = Hypothesis((0, 1, 2), (0,), ())
-    one = plain.exchanged(Move.READS, 0, 1).exchanged(Move.READS, 1, 2)
-    other = plain.exchanged(Move.READS, 1, 2).exchanged(Move.READS, 0, 2)
-    # 012 -> 102 -> 120; 012 -> 021 -> 120
-    assert one.reads == other.reads == (1, 2, 0)
-    assert one == other
-    assert one.exchanged(Move.READS, 0, 2).exchanged(Move.READS, 1, 2) == plain
-
-
-def test_what_has_one_fault_less(tmp_path):
-    observed = observe(opened(tmp_path))
-    plain = observed.places.faultless
-    one = plain.exchanged(Move.READS, 0, 1)
-    both = one.with_part(3, Part.OPEN)
-    assert set(observed.places.reduced(both)) == {one, plain.with_part(3, Part.OPEN)}
-    assert list(observed.places.reduced(plain.pulled(Move.READS, 2))) == [plain]
-
-
-def test_derivatives_against_finite_differences(tmp_path):
-    observed = observe(opened(tmp_path))
-    hypothesis = observed.places.faultless.exchanged(Move.READS, 1, 4).exchanged(Move.DRIVES, 0, 2)
-    belief = believed(observed, hypothesis)
-    rng = np.random.default_rng(3)
-    point = Point(0.03 * rng.standard_normal(observed.n_shared), 0.02 * rng.standard_normal((len(observed.y), 8)))
-    at = linearise(observed, hypothesis, belief, point, observed.sigma)
-    for parameter in range(observed.n_shared):
-        step = np.zeros(observed.n_shared)
-        step[parameter] = 1e-5
-        up, down = (
-            linearise(observed, hypothesis, belief, Point(point.shared + sign * step, point.own), observed.sigma)
-            for sign in (1, -1)
-        )
-        column = at.A[:, :, parameter, None] * at.C[:, None, :, parameter]
-        expected = (up.predicted - down.predicted) / 2e-5
-        assert column == approx(expected, rel=1e-5, abs=1e-6 * np.abs(expected).max() + 1e-3)
-
-
-def dense(observed, belief, at):
-    """Return the inverse of noise and nuisances' covariance, over noise: (s k l) by (s k l)."""
-    n_s, n_k, n_l = at.predicted.shape
-    columns = np.einsum("skp,slp->sklp", at.A, at.C)
-    own = np.zeros((n_s, n_k, n_l, n_s, len(belief.own)))
-    for state in range(n_s):
-        own[state, :, :, state] = columns[state][..., observed.network.tunable]
-    J = np.concatenate([columns.reshape(n_s * n_k * n_l, -1), own.reshape(n_s * n_k * n_l, -1)], axis=1)
-    prior = np.concatenate([belief.doubt**2, np.tile(belief.own**2, n_s)])
-    return np.linalg.inv(np.eye(len(J)) + (J * prior) @ J.T)
-
-
-@pytest.mark.parametrize(
-    ("kind", "where"),
-    [(Move.READS, (1, 6)), (Move.DRIVES, (0, 1)), (Part.OPEN, (4,)), (Part.SHORT, (8,)), (Move.UNREAD, (3,))],
-)
-def test_a_single_fault_is_scored_as_dense_matrices_do(tmp_path, kind, where):
-    # Noise of 10 mV, so that dense inverses keep their digits; at the believed point, where g is J'r alone.
-    observed = replace(observe(opened(tmp_path)), sigma=np.full((5, 8), 0.01))
-    plain = observed.places.faultless
-    belief = believed(observed, plain)
-    point = nothing(observed, belief)
-    at = linearise(observed, plain, belief, point, observed.sigma)
-    screen = Screen(observed, plain, belief, at, Normal(observed, belief, at), point)
-    family = next(one for one in screen.families() if kind in (one.move, one.part))
-    number = list(family.where).index(where)
-    made = family.made(where)
-    there = linearise(observed, made, believed(observed, made), point, observed.sigma)
-    d = (there.predicted - at.predicted).ravel()
-    M, r = dense(observed, belief, at), at.residuals.ravel()
-    assert family.effect[number] == approx(d @ M @ d, rel=1e-3)
-    assert family.lowered[number] == approx(0.5 * ((r - d) @ M @ (r - d) - r @ M @ r), rel=1e-3, abs=1e-3 * (d @ M @ d))
-
-
-def test_the_truth_explains_to_the_noise_and_a_fault_more_does_not_help(tmp_path):
-    observed = observe(opened(tmp_path, "open: [R9]"))
-    plain = observed.places.faultless
-    right = plain.with_part(8, Part.OPEN)
-    fits = [fit(observed, one) for one in (plain, right, right.with_part(9, Part.OPEN))]
-    assert fits[1].chi_square / observed.y.size < 1.3
-    assert fits[0].ln_evidence < fits[1].ln_evidence - 100
-    assert fits[2].ln_evidence < fits[1].ln_evidence - 5
+def test_nodes_that_nobody_reads_are_done_without(tmp_path):
+    bench = opened(tmp_path, "swapped_reads: [[n2, n7]], open: [R9]")
+    subject = subject_of(bench)
+    low = subject.meter_low.copy()
+    low[[3, 4]] = np.nan  # n4 and n5
+    channels = {node: name for node, name in subject.meter_channels.items() if node not in {"n4", "n5"}}
+    findings = fed(replace(subject, meter_low=low, meter_channels=channels), lambda wanted: take(bench, wanted))
+    assert named(findings) == [("meter leads", "n2", "n7"), ("open", "R9")]

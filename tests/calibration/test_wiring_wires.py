@@ -1,4 +1,4 @@
-"""`wiring` through real wire protocols: a card over gRPC and a resistor board over a serial line, in the virtual lab."""
+"""`wiring` through real wire protocols: a card over gRPC, a resistor board over a serial line, in the virtual lab."""
 
 from __future__ import annotations
 
