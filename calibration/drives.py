@@ -11,6 +11,9 @@ from freqprop_lab.values import Array, ChannelDrive
 
 _ROOM = 0.9  # of a limit: gains and offsets are not known yet
 _APART = 0.003  # relative: channels are asked for slightly different values, so that like converters don't err alike
+# A converter rounds x and -x alike, which no gain could be told from: so up and down are not the same.
+_ALONE = (1.0, -0.97)
+_TOGETHER = (0.94, -0.91)
 _GOLDEN = (np.sqrt(5) - 1) / 2
 
 
@@ -46,11 +49,11 @@ def one_at_a_time(subject: Subject, size: Array) -> list[ChannelDrive]:
     together = np.where(volts, smallest * _slightly_different(len(size)), 0.0)
     drives.append(ChannelDrive(level))
     if volts.any():
-        drives += [ChannelDrive(level + together), ChannelDrive(level - together)]
+        drives += [ChannelDrive(level + share * together) for share in _TOGETHER]
     for number in np.flatnonzero(subject.live):
-        for sign in (1.0, -1.0):
+        for share in _ALONE:
             moved = level.copy()
-            moved[number] += sign * size[number]
+            moved[number] += share * size[number]
             drives.append(ChannelDrive(moved))
     return drives
 
@@ -60,7 +63,7 @@ def all_alike(subject: Subject, size: Array, n_levels: int = 5) -> list[ChannelD
     volts = np.array([lead.kind == "voltage" for lead in subject.leads]) & subject.live
     reach = float(np.nanmin(np.where(volts, size, np.nan))) if volts.any() else 0.0
     level = rest(subject)
-    shifts = np.linspace(-reach, reach, n_levels) if reach else np.zeros(1)
+    shifts = np.linspace(_TOGETHER[1] * reach, reach, n_levels) if reach else np.zeros(1)
     own = _slightly_different(len(level))
     return [ChannelDrive(np.where(volts, level + shift * own, level)) for shift in shifts]
 
