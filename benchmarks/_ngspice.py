@@ -54,6 +54,13 @@ class Ngspice:
         """Do what the prompt would."""
         self._library.ngSpice_Command(text.encode())
 
+    def value(self, name: str) -> float:
+        """Return the first number of a vector, without a copy of the rest; raises KeyError as `vector` does."""
+        found = self._library.ngGet_Vec_Info(name.encode())
+        if not found or not found.contents.length:
+            raise KeyError(f"{name}: {self.said[-3:]}")
+        return float(found.contents.real[0])
+
     def vector(self, name: str) -> Any:
         """Return a vector of the newest analysis as an array; raises KeyError with what ngspice said last."""
         import numpy as np

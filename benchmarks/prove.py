@@ -19,6 +19,7 @@ import parts
 import scaling
 import solver
 import speed
+import transistors
 import xor
 from _campaign import Row
 
@@ -29,6 +30,7 @@ _BENCHMARKS: dict[str, tuple[str, Callable[..., list[Row]]]] = {
     "speed": (speed.COMMAND, speed.rows),
     "solver": (solver.COMMAND, solver.rows),
     "scaling": (scaling.COMMAND, scaling.rows),
+    "transistors": (transistors.COMMAND, transistors.rows),
     "loop": (loop.COMMAND, loop.rows),
     "lockin": (lockin.COMMAND, partial(lockin.rows, only=_LOCKIN)),
     "lockin-speed": (f"{lockin.COMMAND} speed", partial(lockin.rows, only=["speed"])),

@@ -28,8 +28,8 @@ _SETTLED = 1e-6  # of a parameter's standard uncertainty
 class Belief:
     """What is believed of parameters beforehand: values and standard uncertainties, (parameter,) each.
 
-    covariance: of the first parameters, where they were found together, (first, first); their uncertainties then don't
-    count.
+    covariance: of the first parameters, where they were found together, (first, first); their uncertainties are the
+    roots of its diagonal then.
     """
 
     values: Array
@@ -38,11 +38,12 @@ class Belief:
 
     @property
     def information(self) -> Array:
-        """The inverse of the covariance, (parameter, parameter)."""
-        found = np.diag(1 / self.uncertainty**2)
+        """The inverse of the covariance, in units of the uncertainties: 1 where nothing was found together."""
+        found = np.eye(len(self.values))
         if self.covariance is not None:
-            count = len(self.covariance)
-            found[:count, :count] = _inverted(self.covariance)
+            first = slice(0, len(self.covariance))
+            unit = self.uncertainty[first]
+            found[first, first] = np.linalg.inv(self.covariance / np.outer(unit, unit))
         return found
 
 
@@ -141,90 +142,95 @@ def _cost(at: Sequence[Linearised], x: Array, ys: Sequence[Array], shared: Belie
 
 
 def _pull(values: Array, belief: Belief) -> float:
-    away = values - belief.values
-    if belief.covariance is None:
-        return float(((away / belief.uncertainty) ** 2).sum())
-    return float(away @ belief.information @ away)
-
-
-def _inverted(covariance: Array) -> Array:
-    """Invert a covariance whose parameters have all sorts of units."""
-    scale = np.sqrt(np.diag(covariance))
-    return np.asarray(np.linalg.inv(covariance / np.outer(scale, scale)) / np.outer(scale, scale))
+    away = (values - belief.values) / belief.uncertainty
+    return float(away @ away if belief.covariance is None else away @ belief.information @ away)
 
 
 class _Normal:
-    """The normal equations at a point: shared ones after the states' own are eliminated (Schur)."""
+    """The normal equations at a point: shared ones after the states' own are eliminated (Schur).
+
+    In units of what is believed: every parameter's uncertainty is 1 there, and H = P + J' J loses no digits to units; P
+    is 1 for what is believed one by one.
+    """
 
     def __init__(
         self, at: Sequence[Linearised], x: Array, ys: Sequence[Array], shared: Belief, own: Sequence[Belief]
     ) -> None:
         self._at, self._x, self._ys, self._own, self._shared = at, x, ys, own, shared
+        unit = shared.uncertainty
         self._prior = shared.information
-        self._data = np.zeros((len(x), len(x)))
-        self._rhs = -self._prior @ (x - shared.values)
+        self._rhs = -self._prior @ ((x - shared.values) / unit)
         self._blocks: list[tuple[Array, Array, Array]] = []
         reduced = self._prior
         for each, y, belief in zip(at, ys, own, strict=True):
-            prior = 1 / belief.uncertainty**2
-            H_ss = each.own.T @ each.own + np.diag(prior)
-            H_sg = each.own.T @ each.shared
-            r_s = each.own.T @ each.residuals - prior * (y - belief.values)
-            inverse = np.asarray(np.linalg.inv(H_ss), dtype=np.float64)
-            H_gg = each.shared.T @ each.shared
-            self._data += H_gg
-            reduced = reduced + H_gg - H_sg.T @ inverse @ H_sg
-            self._rhs = self._rhs + each.shared.T @ each.residuals - H_sg.T @ inverse @ r_s
+            by_shared, by_own = each.shared * unit, each.own * belief.uncertainty
+            H_sg = by_own.T @ by_shared
+            r_s = by_own.T @ each.residuals - (y - belief.values) / belief.uncertainty
+            inverse = _inverse(by_own.T @ by_own + np.eye(len(y)))
+            reduced = reduced + by_shared.T @ by_shared - H_sg.T @ inverse @ H_sg
+            self._rhs = self._rhs + by_shared.T @ each.residuals - H_sg.T @ inverse @ r_s
             self._blocks.append((inverse, H_sg, r_s))
-        self._covariance = np.asarray(np.linalg.inv(reduced), dtype=np.float64)
+        least = 1.0 if shared.covariance is None else float(np.linalg.eigvalsh(self._prior)[0])
+        self._covariance = _inverse(reduced, least)
 
     def step(self) -> tuple[Array, list[Array]]:
+        """Return the changes of the shared and of each state's own parameters."""
         dx = self._covariance @ self._rhs
-        return dx, [inverse @ (r_s - H_sg @ dx) for inverse, H_sg, r_s in self._blocks]
+        dys = [inverse @ (r_s - H_sg @ dx) for inverse, H_sg, r_s in self._blocks]
+        own = [dy * belief.uncertainty for dy, belief in zip(dys, self._own, strict=True)]
+        return dx * self._shared.uncertainty, own
 
     def in_uncertainties(self, dx: Array, dys: Sequence[Array]) -> float:
         """Return the largest component of a step over the standard uncertainty there."""
-        largest = float((np.abs(dx) / np.sqrt(np.diag(self._covariance))).max(initial=0.0))
-        for dy, (inverse, _, _) in zip(dys, self._blocks, strict=True):
-            largest = max(largest, float((np.abs(dy) / np.sqrt(np.diag(inverse))).max(initial=0.0)))
+        doubt = np.sqrt(np.diag(self._covariance)) * self._shared.uncertainty
+        largest = float((np.abs(dx) / doubt).max(initial=0.0))
+        for dy, (inverse, _, _), belief in zip(dys, self._blocks, self._own, strict=True):
+            doubt = np.sqrt(np.diag(inverse)) * belief.uncertainty
+            largest = max(largest, float((np.abs(dy) / doubt).max(initial=0.0)))
         return largest
 
     def estimate(self) -> Estimate:
         """Return everything with its uncertainties: of type B what of the covariance the beliefs bring."""
-        C = self._covariance
-        # H^-1 P H^-1, its blocks: with F = -inverse H_sg, a state's own rows of H^-1 are F C (shared), and so on.
+        C, unit = self._covariance, self._shared.uncertainty
+        # H^-1 P H^-1, its blocks; P is 1 for a state's own. With F = -inverse H_sg, their rows of H^-1 are F C,
+        # F C F' + inverse (own), F C F_other' (another state's).
         followers = [-inverse @ H_sg for inverse, H_sg, _ in self._blocks]
-        priors = [1 / belief.uncertainty**2 for belief in self._own]
         B = self._prior
-        for F, prior in zip(followers, priors, strict=True):
-            B = B + F.T @ (prior[:, None] * F)
+        for F in followers:
+            B = B + F.T @ F
         shared_b = np.einsum("ij,jk,ik->i", C, B, C)
         shared_all = np.diag(C)
         own_a, own_b, own_covariance = [], [], []
-        for s, (F, (inverse, _, _)) in enumerate(zip(followers, self._blocks, strict=True)):
-            # Row of H^-1 over shared: F C; over its own: inverse + F C F'; over another state's: F C F_other'.
+        for s, (F, (inverse, _, _), belief) in enumerate(zip(followers, self._blocks, self._own, strict=True)):
             FC = F @ C
-            own_covariance.append(inverse + FC @ F.T)
-            whole = np.diag(own_covariance[-1])
+            covariance = inverse + FC @ F.T
+            whole = np.diag(covariance)
             variance = np.einsum("ij,jk,ik->i", FC, self._prior, FC)
-            for other, (F_other, prior) in enumerate(zip(followers, priors, strict=True)):
-                row = FC @ F_other.T + (inverse if other == s else 0.0)
-                variance = variance + (row**2) @ prior
-            own_b.append(np.sqrt(np.minimum(variance, whole)))
-            own_a.append(np.sqrt(np.maximum(whole - variance, 0.0)))
-        n_readings = sum(len(each.residuals) for each in self._at)
-        chi_square = sum(float(each.residuals @ each.residuals) for each in self._at)
+            for other, F_other in enumerate(followers):
+                variance = variance + ((FC @ F_other.T + (inverse if other == s else 0.0)) ** 2).sum(axis=1)
+            own_b.append(np.sqrt(np.minimum(variance, whole)) * belief.uncertainty)
+            own_a.append(np.sqrt(np.maximum(whole - variance, 0.0)) * belief.uncertainty)
+            own_covariance.append(covariance * np.outer(belief.uncertainty, belief.uncertainty))
         pulled = _pull(self._x, self._shared) + sum(_pull(y, b) for y, b in zip(self._ys, self._own, strict=True))
         return Estimate(
             self._x,
-            np.sqrt(np.maximum(shared_all - shared_b, 0.0)),
-            np.sqrt(np.minimum(shared_b, shared_all)),
-            C,
+            np.sqrt(np.maximum(shared_all - shared_b, 0.0)) * unit,
+            np.sqrt(np.minimum(shared_b, shared_all)) * unit,
+            C * np.outer(unit, unit),
             tuple(self._ys),
             tuple(own_a),
             tuple(own_b),
             tuple(own_covariance),
             # Each belief is a reading too, and each parameter takes one away again.
-            chi_square + pulled,
-            n_readings,
+            sum(float(each.residuals @ each.residuals) for each in self._at) + pulled,
+            sum(len(each.residuals) for each in self._at),
         )
+
+
+def _inverse(H: Array, least: float = 1.0) -> Array:
+    """Return the inverse of a symmetric matrix of which no eigenvalue is below the least, with a diagonal above 0.
+
+    Its eigenvalues reach (belief / noise)^2, 1e10 and more on a bench without noise.
+    """
+    values, vectors = np.linalg.eigh(H)
+    return np.asarray((vectors / np.maximum(values, least)) @ vectors.T)

@@ -23,6 +23,7 @@ SERIES, CONDUCTANCE = "source resistance", "conductance"
 INSTRUMENT_COVARIANCE = "instrument covariance"  # raw data of a record of gains
 _TOLD = 0.5  # of its former uncertainty: what hasn't fallen below that was not told by the readings
 _GOOD, _BAD = 1.3, 3.0  # misfit
+_HELD = 1e-9  # of the largest impedance
 _MOST = 70.0  # of |ln G|: 1e30 S
 
 
@@ -262,8 +263,9 @@ class LevelsFit:
         reach = float(np.nanmax(np.ptp(state.volts, axis=0))) / 2
         Z, ends = solved.impedance, self.model.branches[self._tunable]
         gains = np.zeros(len(Z))
-        for node in range(len(Z)):
-            response = Z[:, node] * (reach / max(Z[node, node], 1e-300))
+        movable = np.diag(Z) > _HELD * np.diag(Z).max(initial=0.0)  # not held by a stiff source
+        for node in np.flatnonzero(movable):
+            response = Z[:, node] * (reach / Z[node, node])
             by_branch = -(Z[self._read] @ ends.T) * (ends @ response) * conductances[self._tunable]
             spread = by_branch @ C @ by_branch.T + noise**2 * np.eye(len(self._read))
             removed = C @ by_branch.T @ np.linalg.solve(spread, by_branch @ C)

@@ -11,7 +11,7 @@ from freqprop_lab.values import Array, Record
 
 _BLOCKS = 20
 _CHANCE = 1e-3  # that block means of white noise scatter so much
-_FINEST = 1e-9  # V: nobody believes a mean to be better, whatever arithmetic says
+_FINEST = 1e-7  # V: nobody believes a mean to be better, whatever arithmetic says
 
 
 def readings(record: Record) -> tuple[Array, Array]:

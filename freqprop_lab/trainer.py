@@ -252,8 +252,8 @@ class Trainer:
         )
 
     def _run_block(self, log: RunFolder) -> None:
-        """Do as many steps of the epoch in one call as take a moment; how many never changes a bit of what they do."""
-        plan = self._plan(self._block_steps)
+        """Do as many steps of the epoch in one call as take a moment; how fast the machine is never changes a bit."""
+        plan = self._plan(self.bench.block_steps or self._block_steps)
         if plan is None:
             raise TypeError("the rule has a block now and then")
         if plan.stochastic:  # one generator's stream, whether it is drawn by steps or by blocks

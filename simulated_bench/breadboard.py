@@ -9,18 +9,23 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from freqprop_lab.names import shown
 from freqprop_lab.network import Network
 from freqprop_lab.values import Array, Feedback
 from freqprop_lab.waveform import Waveform
+from simulated_bench.choice import refuse_large
 from simulated_bench.circuit import Circuit, CircuitError, Connection, Following
+from simulated_bench.flat import unknown
+from simulated_bench.newton import NewtonCircuit
 from simulated_bench.pieces import smooth_pieces
 from simulated_bench.relaxation import Relaxation
 from simulated_bench.sparse import SparseCircuit
 from simulated_bench.transient import Course, Transient
 
 _SAME_F = 14  # decimals in which two values of f count as one
-_DENSE_NODES = 200  # measured: benchmarks/scaling.py
-_LARGEST_DENSE = 10**8  # nodes x branches: a dense matrix of 0.8 GB
+_DENSE_NODES = 200  # linear ones; measured: benchmarks/scaling.py
+_DENSE_DIODES = 200  # nodes of a nonlinear network, beyond which a training step is faster sparse; measured:
+# benchmarks/transistors.py
 
 
 @dataclass(frozen=True)
@@ -59,8 +64,8 @@ class Breadboard:
 
     records: how many records have been taken, which is the clock that drift goes by. capacitance: F, (node,), from
     each node to ground; None: the voltages follow the sources at once. solver: `dense`, `sparse`, or `auto`, which is
-    sparse for large linear networks without capacitance; the rest is dense, and refused with a CircuitError where that
-    would be too large.
+    sparse for large networks without capacitance, linear ones and those of diodes; the rest is dense, and refused with
+    a CircuitError where that would be too large. is_sparse: linear and solved so; is_newton: nonlinear and solved so.
     """
 
     def __init__(
@@ -77,12 +82,14 @@ class Breadboard:
         self.feedback: Feedback | None = None
         self.excitation = Excitation(self.idle_levels(), np.zeros(len(connections)))
         self.capacitance = capacitance if capacitance is not None and capacitance.any() else None
-        self.is_sparse = self._chosen(solver)
+        chosen = self._chosen(solver)
+        self.is_sparse, self.is_newton = chosen and network.is_linear, chosen and not network.is_linear
         self._before = self.excitation.static
         self._gauge = gauge
         self._conductances = network.own_conductances
         self._circuits: dict[bytes, Circuit] = {}
         self._sparse: dict[bytes, SparseCircuit] = {}
+        self._newton: dict[bytes, NewtonCircuit] = {}
         self._relaxations: dict[bytes, Relaxation] = {}  # of the present conductances
         self._start: Array | None = None
 
@@ -103,6 +110,8 @@ class Breadboard:
             circuit.program(values)
         for large in self._sparse.values():
             large.program(values)
+        for nonlinear in self._newton.values():
+            nonlinear.program(values)
 
     def rewire(self, network: Network) -> None:
         """Take another network of the same nodes and tunable branches: something happened to a fixed one."""
@@ -135,7 +144,7 @@ class Breadboard:
         live = ~np.isnan(levels)
         key = live.tobytes()
         if key not in self._circuits:
-            self._refuse_large("this drive")
+            refuse_large(self.network, "this drive")
             self._circuits[key] = Circuit(self.network, *self._connected(live))
             self._circuits[key].program(self._conductances)
         return self._circuits[key], live
@@ -143,6 +152,17 @@ class Breadboard:
     def linear_circuit(self, levels: Array) -> tuple[Circuit | SparseCircuit, Array]:
         """Return the circuit of the connected sources of a linear network, dense or sparse, and which they are."""
         return self.sparse_circuit(levels) if self.is_sparse else self.circuit(levels)
+
+    def nonlinear_circuit(self, levels: Array) -> tuple[Circuit | NewtonCircuit, Array]:
+        """Return the circuit of the connected sources of a nonlinear network, dense or sparse, and which they are."""
+        if not self.is_newton:
+            return self.circuit(levels)
+        live = ~np.isnan(levels)
+        key = live.tobytes()
+        if key not in self._newton:
+            self._newton[key] = NewtonCircuit(self.network, *self._connected(live))
+            self._newton[key].program(self._conductances)
+        return self._newton[key], live
 
     def sparse_circuit(self, levels: Array) -> tuple[SparseCircuit, Array]:
         """Return the sparse circuit of the connected sources of a linear network, and which they are."""
@@ -160,23 +180,19 @@ class Breadboard:
         return connected, None if tied else self._gauge
 
     def _chosen(self, solver: str) -> bool:
-        """Say whether the sparse solver is taken. Raises CircuitError where it can't be, or the other is too large."""
+        """Say whether a sparse solver is taken. Raises CircuitError where it can't be, or the other is too large."""
         linear, still = self.network.is_linear, self.capacitance is None
-        dense_only = "a network with nonlinear elements" if not linear else "a network with capacitance"
-        if solver == "sparse" and not (linear and still):
-            raise CircuitError(f"solver: sparse takes resistors only; {dense_only} needs solver: dense")
-        if solver == "sparse" or (solver == "auto" and linear and still and len(self.network.nodes) > _DENSE_NODES):
+        strange = [] if linear else unknown(self.network)
+        if solver == "sparse" and not still:
+            raise CircuitError("solver: sparse has no transients; a network with capacitance needs solver: dense")
+        if solver == "sparse" and strange:
+            raise CircuitError(f"solver: sparse does not know the law of branch {shown(strange)}; take solver: dense")
+        most = _DENSE_NODES if linear else _DENSE_DIODES
+        if solver == "sparse" or (solver == "auto" and still and not strange and len(self.network.nodes) > most):
             return True
-        self._refuse_large("solver: dense" if linear and still else dense_only)
+        what = "solver: dense" if still and not strange else "a network with capacitance"
+        refuse_large(self.network, f"the law of branch {shown(strange)}" if strange and still else what)
         return False
-
-    def _refuse_large(self, what: str) -> None:
-        n_nodes, n_branches = len(self.network.nodes), len(self.network.branches)
-        if n_nodes * n_branches > _LARGEST_DENSE:
-            raise CircuitError(
-                f"{what} is solved with dense matrices, and {n_nodes} nodes and {n_branches} branches are too many for "
-                f"that: their product may be up to {_LARGEST_DENSE}"
-            )
 
     def static_and_nudge(self) -> tuple[Array, Array]:
         """Return the node voltages of the levels, and those per unit of f, of a linear network, (node,) each."""
@@ -189,7 +205,7 @@ class Breadboard:
         """Return the node voltages of the levels, and their derivative along the amplitudes, (node,) each."""
         if self.is_sparse:
             return self.static_and_nudge()
-        circuit, live = self.circuit(self.excitation.levels)
+        circuit, live = self.nonlinear_circuit(self.excitation.levels)
         levels = self.excitation.static[live]
         static = circuit.operating_point(levels, self._start)
         return static, circuit.tangent(static, levels, self.excitation.nudge[live])
@@ -205,10 +221,15 @@ class Breadboard:
         if linear:
             either, live = self.linear_circuit(self.excitation.levels)
             return np.asarray(either.operating_point(self.excitation.values(distinct)[:, live])[which])
+        if self.feedback is None:
+            any_circuit, live = self.nonlinear_circuit(self.excitation.levels)
+            self._start = any_circuit.operating_point(self.excitation.static[live], self._start)
+            values = self.excitation.values(distinct)[:, live]
+            return np.asarray(any_circuit.operating_point(values, self._start)[which])
         circuit, live = self.circuit(self.excitation.levels)
         values = self.excitation.values(distinct)[:, live]
         self._start = circuit.operating_point(self.excitation.static[live], self._start)
-        following = None if self.feedback is None else Following(distinct, self.feedback)
+        following = Following(distinct, self.feedback)
         return np.asarray(circuit.operating_point(values, self._start, following)[which])
 
     def record(self, nodes: NDArray[np.intp], times: Array, delays: Array) -> Array:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,41 +23,29 @@ from scipy.linalg import lapack
 
 from freqprop_lab.elements import ELEMENTS, Element, Store, TwoEnded
 from freqprop_lab.names import shown
-from freqprop_lab.network import GROUND, Network
+from freqprop_lab.network import Network
 from freqprop_lab.values import Array, Feedback
 from simulated_bench.branches import Channels, ExactDifferences, Junctions
+from simulated_bench.connections import CircuitError, Connection, eliminate, floating, refuse_no_number
+from simulated_bench.homotopies import by_small_steps
 from simulated_bench.linear_solves import eliminated, refined
+
+if TYPE_CHECKING:
+    from simulated_bench.newton import NewtonCircuit
 
 _MOST_ITERATIONS = 200
 _MOST_HALVINGS = 30
 _RESIDUAL = 1e-13  # of the currents at a node
 _ROUNDING = 1e-14  # a Newton step this small, of the largest voltage, changes nothing any more
 _LAST_BIT = 4 * float(np.finfo(float).eps)
+_MOST_EXCUSED = 1e-6  # of the largest current: where last bits are more, the voltages have run away
 _HOLD = 1 + 1e-15
 _STIFF = 1e10  # of the largest conductance at a node: nothing moves a pin of as much
 _NOTHING = 1e-100  # V or A: where all is zero, nothing is small by comparison
 _ACCEPTED = 1e-12  # of the largest current: what Kirchhoff's law may be violated by
 _UNSETTLED = 1e-10  # of the largest voltage: a refinement that still moves this much has found nothing
-_FIRST_SHUNT, _LAST_SHUNT = 10.0, 1e-18  # of the largest conductance at a node
-_MOST_SHUNTS = 60
-_SMALLEST_SHARE = 1e-4  # of the sources: less than that is no step
-_SMALLER, _LARGER = 0.25, 2.0
 _POLISHED, _MOST_POLISHES = 1e-15, 12  # of the largest current; rounds
 _NULL = 1e-13  # of the largest singular value
-
-
-class CircuitError(Exception):
-    """The circuit has no solution, or none was found; the message names nodes, and the residual in amperes."""
-
-
-@dataclass(frozen=True)
-class Connection:
-    """A source's two wires: node numbers (-1: ground), what it imposes, and its series resistance (Ohm, 0: stiff)."""
-
-    plus: int
-    minus: int
-    kind: Literal["voltage", "current"]
-    resistance: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -96,9 +84,10 @@ class Circuit:
     """
 
     def __init__(self, network: Network, connections: Sequence[Connection], gauge: int | None = None) -> None:
-        self.network, self.connections = network, tuple(connections)
+        self.network, self.connections, self.gauge = network, tuple(connections), gauge
+        self.twin: NewtonCircuit | None = None  # the same with sparse matrices, once somebody asks; see choice.py
         n_nodes = len(network.nodes)
-        self._S, self._D, self._roots = _eliminate(network.nodes, connections, gauge)
+        self._S, self._D, self._roots = eliminate(network.nodes, connections, gauge)
         self._S_T = np.ascontiguousarray(self._S.T)
         injected = np.zeros((n_nodes, len(connections)))
         for number, connection in enumerate(connections):
@@ -168,6 +157,11 @@ class Circuit:
         """What each source pushes into the nodes as a current, (node, source): +1, -1, and 0 for voltages."""
         return self._injections
 
+    @property
+    def conductances(self) -> Array:
+        """Those of the tunable branches, S, (tunable,)."""
+        return self._g[self._place]
+
     def program(self, conductances: Array) -> None:
         """Take conductances of the tunable branches, S, (tunable,)."""
         self._g[self._place] = conductances
@@ -180,7 +174,7 @@ class Circuit:
         start: node voltages to begin from, (node,). Raises CircuitError.
         """
         batch = np.atleast_2d(sources)
-        self._refuse_no_number(batch)
+        refuse_no_number(self.network, self.connections, batch)
         if not self._groups and following is None:
             u = self._linear(batch)
         else:
@@ -195,7 +189,7 @@ class Circuit:
         start: node voltages to begin from, (node,) or (batch, node). Raises CircuitError where Kirchhoff's law is
         violated by more than 1e-12 of the largest current (with transistors: or by the last bit of their voltages).
         """
-        self._refuse_no_number(sources)
+        refuse_no_number(self.network, self.connections, sources)
         if not self._groups:
             u = self._linear(sources)
         else:
@@ -208,7 +202,7 @@ class Circuit:
         if self._channels:
             slopes = np.abs(np.diagonal(self._jacobian(u, sources, None), axis1=1, axis2=2))
             voltage = np.abs(u).max(axis=1, initial=0.0) + np.abs(sources).max(axis=1, initial=0.0)
-            allowed = allowed + _LAST_BIT * voltage[:, None] * slopes
+            allowed = allowed + np.minimum(_LAST_BIT * voltage[:, None] * slopes, _MOST_EXCUSED * largest[:, None])
         if not (violated <= allowed).all():
             worst = int((violated - allowed).max(axis=1).argmax())
             raise CircuitError(self._not_found(u[worst], sources[worst], imbalance[worst]))
@@ -287,36 +281,6 @@ class Circuit:
                 raise CircuitError(self._not_found(u[0], sources, np.zeros(self.n_free))) from None
 
         return refined(solve, left_over, solve(asked.T))[0].T
-
-    def source_currents(self, sources: Array, currents: Array, resistors: Array) -> Array:
-        """Return the current out of each source's plus end, A, (source,).
-
-        currents: of the network's branches; resistors: of the sources' series resistances, A.
-        """
-        network = self.network
-        out = np.zeros(len(network.nodes) + 1)
-        np.add.at(out, network.plus, currents)
-        np.add.at(out, network.minus, -currents)
-        found = np.zeros(len(sources))
-        stiff: list[int] = []
-        for number, connection in enumerate(self.connections):
-            if connection.kind == "voltage" and not connection.resistance:
-                stiff.append(number)
-                continue
-            found[number] = sources[number] if connection.kind == "current" else -resistors[number]
-            out[connection.plus] -= found[number]
-            out[connection.minus] += found[number]
-        # Stiff sources form a forest: from its leaves inward, a node with one source left says what that one carries.
-        while stiff:
-            ends = [node for i in stiff for node in (self.connections[i].plus, self.connections[i].minus)]
-            leaf = next(n for n in ends if n >= 0 and ends.count(n) == 1)
-            number = next(i for i in stiff if leaf in (self.connections[i].plus, self.connections[i].minus))
-            connection = self.connections[number]
-            found[number] = out[leaf] if connection.plus == leaf else -out[leaf]
-            out[connection.plus] -= found[number]
-            out[connection.minus] += found[number]
-            stiff.remove(number)
-        return found
 
     def capacitances(self, volts: Array, to_ground: Array | None = None) -> Array:
         """Return the capacitances between and at all nodes at these voltages, F, (node, node): charge = C v.
@@ -397,56 +361,21 @@ class Circuit:
         return found
 
     def _by_small_steps(self, sources: Array, start: Array, following: Following | Pinned | None) -> Array:
-        """Find one equilibrium where Newton's method alone does not. Raises CircuitError, which names what is left.
+        """Find one equilibrium where Newton's method alone does not. Raises CircuitError, which names what is left."""
 
-        First shunts from every free node to ground fade from ten times the largest conductance to nothing; then, from
-        rest, the sources rise to their values. Source: Nagel, SPICE2 (ERL-M520, 1975), and ngspice's gmin stepping.
-        """
-        last = start
-        for begin in (start, np.zeros_like(start)):
-            found, arrived = self._newton(sources, begin, following)
-            if arrived.all():
-                return found
-            last = found if np.isfinite(found).all() else last
-        for way in (self._fading_shunts, self._rising_sources):
-            found, arrived_there = way(sources, following)
-            if arrived_there:
-                return found
-            last = found if np.isfinite(found).all() else last
-        imbalance, _ = self._imbalance(last, sources, following)
-        raise CircuitError(self._not_found(last[0], sources[0], imbalance[0]))
+        def attempt(share: float, u: Array, shunt: float) -> tuple[Array, bool]:
+            found, arrived = self._newton(share * sources, u, following, shunt)
+            return found, bool(arrived.all())
 
-    def _fading_shunts(self, sources: Array, following: Following | Pinned | None) -> tuple[Array, bool]:
-        u = np.zeros((1, self.n_free))
-        largest = float(np.abs(np.diagonal(self._jacobian(u, sources, following)[0])).max(initial=0.0)) or 1.0
-        shunt, factor = _FIRST_SHUNT * largest, 0.1
-        for _ in range(_MOST_SHUNTS):
-            found, arrived = self._newton(sources, u, following, shunt)
-            if arrived.all():
-                u = found
-                if shunt <= _LAST_SHUNT * largest:
-                    break
-                shunt, factor = shunt * factor, max(0.1, factor * factor)
-            else:
-                factor = np.sqrt(factor)
-                shunt /= factor
-                if factor > 0.99:
-                    break
-        found, arrived = self._newton(sources, u, following)
-        return found, bool(arrived.all())
+        def largest() -> float:
+            rest = np.zeros((1, self.n_free))
+            return float(np.abs(np.diagonal(self._jacobian(rest, sources, following)[0])).max(initial=0.0)) or 1.0
 
-    def _rising_sources(self, sources: Array, following: Following | Pinned | None) -> tuple[Array, bool]:
-        u, share, step = np.zeros((1, self.n_free)), 0.0, 0.1
-        while step >= _SMALLEST_SHARE:
-            ahead = min(1.0, share + step)
-            found, arrived = self._newton(ahead * sources, u, following)
-            if arrived.all():
-                u, share, step = found, ahead, step * _LARGER
-                if share == 1.0:
-                    return u, True
-            else:
-                step *= _SMALLER
-        return u, False
+        found, arrived = by_small_steps(attempt, start, largest)
+        if not arrived:
+            imbalance, _ = self._imbalance(found, sources, following)
+            raise CircuitError(self._not_found(found[0], sources[0], imbalance[0]))
+        return found
 
     def _newton(
         self, sources: Array, u: Array, following: Following | Pinned | None, shunt: float = 0.0
@@ -474,6 +403,8 @@ class Circuit:
             settled = (size <= _ROUNDING * voltage + _NOTHING) | (size >= 0.5 * previous)
             # The last bit of a voltage, times the conductances at a node, is a current that nothing can remove.
             last_bit = _LAST_BIT * voltage[:, None] * np.abs(np.diagonal(jacobian, axis1=1, axis2=2))
+            if self._channels and following is None:
+                last_bit = np.minimum(last_bit, _MOST_EXCUSED * scale.max(axis=1, initial=0.0)[:, None])
             balanced = (np.abs(imbalance) <= _RESIDUAL * scale + last_bit + _NOTHING).all(axis=1)
             arrived |= settled & balanced  # for good: among many, the noise of one or another is always up
             if arrived.all():
@@ -720,13 +651,6 @@ class Circuit:
         theta = np.array([self.network.branches[i].theta for i in numbers], dtype=np.float64)
         return theta.reshape(len(numbers), -1).T
 
-    def _refuse_no_number(self, sources: Array) -> None:
-        if not np.isfinite(sources).all():
-            number = int(np.flatnonzero(~np.isfinite(sources).all(axis=0))[0])
-            connection = self.connections[number]
-            ends = [(*self.network.nodes, GROUND)[node] for node in (connection.plus, connection.minus)]
-            raise CircuitError(f"the {connection.kind} source between {ends[0]} and {ends[1]} has no finite value")
-
     def _free_names(self) -> list[str]:
         return [self.network.nodes[root] for root in self._roots]
 
@@ -744,14 +668,10 @@ class Circuit:
                 break
             held = further
         if not held.all():
-            raise CircuitError(self._singular(~held))
+            raise self._floating(~held)
 
-    def _singular(self, free: NDArray[np.bool_]) -> str:
-        nodes = np.flatnonzero(self._S[:, free].any(axis=1))
-        return (
-            f"node {shown([self.network.nodes[i] for i in nodes])} lies in a part with no path to ground or to a "
-            "driven node; add a branch, or drive it"
-        )
+    def _floating(self, free: NDArray[np.bool_]) -> CircuitError:
+        return floating([self.network.nodes[i] for i in np.flatnonzero(self._S[:, free].any(axis=1))])
 
 
 class _Scatter:
@@ -782,45 +702,6 @@ class _Scatter:
         return np.asarray(summed.reshape(self._n, self._n), dtype=np.float64)
 
 
-def _eliminate(
-    names: Sequence[str], connections: Sequence[Connection], gauge: int | None
-) -> tuple[Array, Array, NDArray[np.intp]]:
-    """Tie nodes that stiff voltages hold together: v = S u + D x. Returns S, D and the root node of each free u.
-
-    Raises CircuitError for a loop of stiff voltages, which nothing determines or nothing obeys.
-    """
-    n_nodes, n_sources = len(names), len(connections)
-    ties: dict[int, list[tuple[int, Array]]] = {node: [] for node in range(-1, n_nodes)}
-    if gauge is not None:
-        ties[-1].append((gauge, np.zeros(n_sources)))
-        ties[gauge].append((-1, np.zeros(n_sources)))
-    for number, connection in enumerate(connections):
-        if connection.kind == "voltage" and not connection.resistance:
-            rise = np.eye(n_sources)[number]
-            ties[connection.minus].append((connection.plus, rise))
-            ties[connection.plus].append((connection.minus, -rise))
-    D, root_of = np.zeros((n_nodes + 1, n_sources)), np.full(n_nodes + 1, -2)
-    roots: list[int] = []
-    for node in range(-1, n_nodes):
-        if root_of[node] != -2:
-            continue
-        root_of[node] = node
-        if node >= 0:
-            roots.append(node)
-        frontier = [node]
-        while frontier:
-            here = frontier.pop()
-            for other, rise in ties[here]:
-                if root_of[other] == -2:
-                    root_of[other], D[other] = node, D[here] + rise
-                    frontier.append(other)
-                elif not np.array_equal(D[other], D[here] + rise):
-                    looped = shown([(*names, GROUND)[node] for node in (here, other)])
-                    raise CircuitError(f"the stiff sources at {looped} form a loop; give one of them a resistance")
-    S = (root_of[:n_nodes, None] == np.array(roots, dtype=int)).astype(np.float64)
-    return S, D[:n_nodes], np.array(roots, dtype=np.intp)
-
-
 def _ends(n_nodes: int, plus: int, minus: int) -> Array:
     row = np.zeros(n_nodes)
     _add_ends(row, plus, minus)
@@ -839,3 +720,6 @@ def _solved(K: Array, rhs: Array, names: Sequence[str]) -> Array:
         return np.asarray(np.linalg.solve(K, rhs[..., None])[..., 0])
     except np.linalg.LinAlgError:
         raise CircuitError(f"the network has no single equilibrium; look at nodes {shown(list(names))}") from None
+
+
+__all__ = ["Circuit", "CircuitError", "Connection", "Following", "Pinned", "Settled"]

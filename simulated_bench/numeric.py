@@ -48,11 +48,17 @@ from simulated_bench.card import SimulatedMeter, SimulatedSource
 from simulated_bench.checks import certified, check_converter, check_names, refuse_what_needs_more
 from simulated_bench.circuit import Circuit, CircuitError
 from simulated_bench.faults import exchanged, of_tunable, with_drives_exchanged, with_faults
+from simulated_bench.newton import NewtonCircuit
+from simulated_bench.newton_blocks import run_steps
 from simulated_bench.resistors import SimulatedResistors
 from simulated_bench.settings import NumericBenchFile, PartsSection
 from simulated_bench.sparse import Feed, run_block
 from simulated_bench.truth import Truth
 from simulated_bench.wiring import wire
+
+# Sparse blocks begin by solving for each drive alone: what they come to hangs on where they are cut, so never on time.
+_NODE_STEPS_IN_A_BLOCK = 100_000  # some 0.1 s
+_FEWEST_IN_A_BLOCK = 16  # fewer do not repay those solves
 
 
 class NumericBench(Bench):
@@ -109,6 +115,8 @@ class NumericBench(Bench):
             [ResistorWiring(self._elements, np.arange(len(names)))],
             ports=model.ports,
         )
+        if self.breadboard.is_sparse:
+            self.block_steps = max(_FEWEST_IN_A_BLOCK, _NODE_STEPS_IN_A_BLOCK // len(network.nodes))
         self._block: tuple[Circuit, Block] | None = None
         self._starts: Array | None = None
         self._read_as: tuple[Waveform, Projection] | None = None
@@ -168,8 +176,8 @@ class NumericBench(Bench):
         """Take freq-prop steps by current where the sources and the meter are exact and nothing drifts or waits.
 
         Parts may have taps, tolerance and stuck elements, and fixed ones faults. With diodes: where numba is there, the
-        lock-in has no further columns, and no record is repeated for its doubt. Large networks (sparse): the squared
-        cost, elements without fault.
+        lock-in has no further columns, and no record is repeated for its doubt. Large networks: elements without fault,
+        and the squared cost where they are linear.
         """
         if plan.nudge is not NudgeKind.CURRENT or plan.cost not in COSTS or not self._source.exact:
             return False
@@ -182,9 +190,12 @@ class NumericBench(Bench):
         if self.network.is_linear:
             return self._has_closed_form(Drive(plan.levels[0]))
         lockin = None if self.settings is None else self.settings.model.lockin
+        if self.breadboard.is_newton:
+            known = plan.accumulate and not plan.stochastic and self._elements.exact
+        else:
+            known = has_kernels() and has_kernel_for(self.breadboard.network)
         return (
-            has_kernels()
-            and has_kernel_for(self.breadboard.network)
+            known
             and self._is_exact()
             and not (self._meter.skewed or plan.significance)
             and (lockin is None or lockin == type(lockin)())
@@ -220,8 +231,11 @@ class NumericBench(Bench):
 
     def _run_all(self, plan: BlockPlan, state: BlockState, outputs: Array, response: Array) -> None:
         all_levels = plan.levels @ self._wiring.from_inputs.T + self._wiring.rest
-        circuit, live = self.breadboard.circuit(all_levels[0])
         linear = self.network.is_linear
+        if self.breadboard.is_newton:
+            self._run_newton(plan, state, outputs, response)
+            return
+        circuit, live = self.breadboard.circuit(all_levels[0])
         if linear and (not has_kernels() or circuit.n_free > MOST_LINEAR):
             for step in range(len(plan.order)):
                 self._step_in_numpy(plan, all_levels, state, step, outputs, response)
@@ -242,6 +256,29 @@ class NumericBench(Bench):
                 self._step_in_numpy(plan, all_levels, state, handed.step, outputs, response)
             else:
                 self._refuse_step(plan, state, handed.step)
+            first = handed.step + 1
+
+    def _run_newton(self, plan: BlockPlan, state: BlockState, outputs: Array, response: Array) -> None:
+        """Run the steps of a large nonlinear network; see newton_blocks.run_steps."""
+        wiring = self._wiring
+        circuit, live = self.breadboard.nonlinear_circuit(wiring.rest)
+        if not isinstance(circuit, NewtonCircuit):
+            raise TypeError("a network that is not solved sparsely has other blocks")
+        feed = Feed(wiring.from_inputs[live], wiring.rest[live], wiring.from_outputs[live])
+        limit, reach = self._source.limits.highest[live], float(self._meter.limits.highest.min())
+
+        def is_near_limit(levels: Array, nudge: Array, largest: float) -> bool:
+            return largest >= reach or bool((np.abs(levels) + np.abs(nudge) > limit).any())
+
+        def nudge_of(outputs: Array, example: int) -> Array:
+            return self._nudge_of(plan, outputs, example)
+
+        record, first = self._projection(plan.waveform), 0
+        while True:
+            handed = run_steps(circuit, plan, feed, record, state, outputs, response, nudge_of, is_near_limit, first)
+            if handed is None:
+                return
+            self._refuse_step(plan, state, handed.step)
             first = handed.step + 1
 
     def _starts_of(self, plan: BlockPlan) -> Array | None:

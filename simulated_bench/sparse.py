@@ -22,7 +22,7 @@ from scipy.sparse.linalg import SuperLU, splu
 from freqprop_lab.names import shown
 from freqprop_lab.network import Network
 from freqprop_lab.values import Array, BlockPlan, Response
-from simulated_bench.circuit import CircuitError, Connection, _eliminate
+from simulated_bench.connections import CircuitError, Connection, floating, tied
 
 try:
     from simulated_bench import _sparse_kernels as kernels
@@ -58,7 +58,7 @@ class SparseCircuit:
             raise CircuitError(f"branch {shown(names)} is not linear; the sparse solver takes resistors only")
         self.network = network
         n_sources = len(connections)
-        self._free, self._roots, self._D = _tied(network, connections, gauge)
+        self._free, self._roots, self._D = tied(network, connections, gauge)
         resistive = [i for i, each in enumerate(connections) if each.kind == "voltage" and each.resistance]
         self._plus = np.concatenate([network.plus, [connections[i].plus for i in resistive]]).astype(np.intp)
         self._minus = np.concatenate([network.minus, [connections[i].minus for i in resistive]]).astype(np.intp)
@@ -102,7 +102,7 @@ class SparseCircuit:
         self._g[self._place] = conductances
         bad = self._rows.fill(self._g)
         if bad >= 0:
-            raise CircuitError(self._singular(np.arange(self.n_free) == bad))
+            raise self._floating(np.arange(self.n_free) == bad)
 
     def operating_point(self, sources: Array, start: Array | None = None) -> Array:
         """Return the node voltages at equilibrium, for one vector of sources or a batch of them.
@@ -259,14 +259,11 @@ class SparseCircuit:
         is_held = np.zeros(part.max() + 1, dtype=bool)
         is_held[part[np.diff(rows.held_start) > 0]] = True
         if not is_held.all():
-            raise CircuitError(self._singular(~is_held[part]))
+            raise self._floating(~is_held[part])
 
-    def _singular(self, free: NDArray[np.bool_]) -> str:
+    def _floating(self, free: NDArray[np.bool_]) -> CircuitError:
         nodes = np.flatnonzero(np.append(free, False)[self._free])
-        return (
-            f"node {shown([self.network.nodes[i] for i in nodes])} lies in a part with no path to ground or to a "
-            "driven node; add a branch, or drive it"
-        )
+        return floating([self.network.nodes[i] for i in nodes])
 
 
 class _Rows:
@@ -449,38 +446,6 @@ class _Memory:
             for number in np.flatnonzero(drive).tolist():
                 self._units[number] += (drive[number] / size) * change
         return circuit._expand(u, sources)
-
-
-def _tied(
-    network: Network, connections: Sequence[Connection], gauge: int | None
-) -> tuple[NDArray[np.intp], NDArray[np.intp], sparse.csr_array]:
-    """Tie nodes that stiff voltages hold together: v = S u + D x. Returns S, D and the roots, nothing of it dense.
-
-    S: number of the free voltage of each node, (node,), -1 where it is held. roots: node of each free u. D: (node,
-    source). Only nodes with a stiff source have a say, and few have.
-    """
-    n_nodes, n_sources = len(network.nodes), len(connections)
-    stiff = [each for each in connections if each.kind == "voltage" and not each.resistance]
-    tied = sorted({node for each in stiff for node in (each.plus, each.minus)} | {-1 if gauge is None else gauge})
-    tied = [node for node in tied if node >= 0]
-    place = {-1: -1} | {node: number for number, node in enumerate(tied)}
-    among = [
-        Connection(place[each.plus], place[each.minus], each.kind)
-        if each.kind == "voltage" and not each.resistance
-        else Connection(-1, -1, "current")
-        for each in connections
-    ]
-    S, D, roots = _eliminate([network.nodes[i] for i in tied], among, None if gauge is None else place[gauge])
-    root = np.arange(n_nodes)
-    root[tied] = -1
-    number, which = np.nonzero(S)
-    root[np.array(tied, dtype=np.intp)[number]] = np.array(tied, dtype=np.intp)[roots[which]]
-    is_root = root == np.arange(n_nodes)
-    numbers = np.cumsum(is_root) - 1
-    free = np.where(root >= 0, numbers[root], -1)
-    row, source = np.nonzero(D)
-    rises = sparse.csr_array((D[row, source], (np.array(tied, dtype=np.intp)[row], source)), shape=(n_nodes, n_sources))
-    return free, np.flatnonzero(is_root), rises
 
 
 def _incidence(first: Array, second: Array, n_free: int) -> sparse.csr_array:

@@ -76,6 +76,8 @@ def _card(number: int, branch: Branch, plus: str, minus: str) -> list[str]:
         return [f"C{number} {plus} {minus} {theta[0]!r}"]
     if element is ELEMENTS["diode"]:
         return [f"D{number} {plus} {minus} M{number}", _model(number, theta)]
+    if element is ELEMENTS["junction"]:  # its leakage is the gmin of the options
+        return [f"D{number} {plus} {minus} M{number}", _model(number, theta[:2])]
     if element is ELEMENTS["antiparallel"]:
         cards = [f"D{number} {plus} {minus} M{number}", f"DB{number} {minus} {plus} M{number}"]
         return [*cards, _model(number, theta)]

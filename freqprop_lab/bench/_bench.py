@@ -64,6 +64,7 @@ class Bench:
 
     nudges: frozenset[NudgeKind] = frozenset({NudgeKind.CURRENT})
     repeatable = False  # the same state and drive give the same numbers again: a numeric bench
+    block_steps: int | None = None  # in a block, where its bits hang on where it is cut; None: as many as take a moment
     delays: Array | None = None  # s, (node,): of an unsynchronised meter, once they were learned
     correction: Correction | None = None  # what calibration knows; levels, volts and conductances are true by it
     watch: BenchWatch | None = None  # probes it between epochs

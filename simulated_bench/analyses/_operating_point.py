@@ -7,7 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from freqprop_lab.values import Array
+from simulated_bench.choice import as_fast
 from simulated_bench.circuit import Circuit
+from simulated_bench.connections import source_currents
+from simulated_bench.newton import Equilibrium, NewtonCircuit
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class OperatingPoint:
     here; these come from voltages in twice the digits, and obey the law better than the voltages as rounded.
     """
 
-    circuit: Circuit
+    circuit: Circuit | NewtonCircuit
     sources: Array
     volts: Array
     currents: Array
@@ -43,29 +46,34 @@ class OperatingPoint:
         return {name: what for name, what in told if what is not None}
 
 
-def operating_point(circuit: Circuit, sources: Array, start: Array | None = None) -> OperatingPoint:
+def operating_point(circuit: Circuit | NewtonCircuit, sources: Array, start: Array | None = None) -> OperatingPoint:
     """Return the equilibrium of one vector of sources, V or A, (source,).
 
     start: node voltages to begin from, V, (node,); without transistors the result doesn't depend on it. Kirchhoff's
-    residual is under 1e-12 of the largest current. Raises CircuitError, naming node, branches and amperes, where it
+    residual is under 1e-12 of the largest current. Large nonlinear networks are solved sparsely, whatever the circuit
+    (choice.py). Raises CircuitError, naming node, branches and amperes, where it
     cannot be had.
     """
     x = np.asarray(sources, dtype=np.float64)
+    fast = as_fast(circuit)
+    found = _dense(fast, x, start) if isinstance(fast, Circuit) else fast.equilibrium(x, start)
+    return OperatingPoint(
+        circuit,
+        x,
+        found.volts,
+        found.currents,
+        source_currents(circuit.network, circuit.connections, x, found.currents, found.resistors),
+        found.residual,
+        found.largest,
+    )
+
+
+def _dense(circuit: Circuit, x: Array, start: Array | None) -> Equilibrium:
     settled = circuit.settle(x[None], start)
-    u = settled.u + settled.low
-    volts = (u @ circuit.S.T + x[None] @ circuit.D.T)[0]
-    currents = np.zeros(len(circuit.network.branches))
-    resistors = np.zeros(len(x))
+    volts = ((settled.u + settled.low) @ circuit.S.T + x[None] @ circuit.D.T)[0]
+    currents, resistors = np.zeros(len(circuit.network.branches)), np.zeros(len(x))
     for group, flow in zip(circuit.groups, circuit.flows(settled.u, settled.low, x[None]), strict=True):
         own = group.numbers >= 0
         currents[group.numbers[own]] = flow[0, own]
         resistors[-1 - group.numbers[~own]] = flow[0, ~own]
-    return OperatingPoint(
-        circuit,
-        x,
-        volts,
-        currents,
-        circuit.source_currents(x, currents, resistors),
-        float(settled.residual[0]),
-        float(settled.largest[0]),
-    )
+    return Equilibrium(volts, currents, resistors, float(settled.residual[0]), float(settled.largest[0]))

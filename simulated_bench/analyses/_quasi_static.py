@@ -8,12 +8,13 @@ import numpy as np
 
 from freqprop_lab.values import Array
 from simulated_bench.circuit import Circuit
+from simulated_bench.newton import NewtonCircuit
 
 _SAME_F = 14  # decimals in which two values of f count as one
 
 
 def response(
-    circuit: Circuit,
+    circuit: Circuit | NewtonCircuit,
     sources: Array,
     nudge: Array,
     f: Array,
@@ -37,7 +38,7 @@ def response(
 
 
 def a_and_b(
-    circuit: Circuit, sources: Array, nudge: Array, f: Array | None = None, start: Array | None = None
+    circuit: Circuit | NewtonCircuit, sources: Array, nudge: Array, f: Array | None = None, start: Array | None = None
 ) -> tuple[Array, Array]:
     """Return a and b of every node, V, (node,) each: v = a + b f, fitted to the samples f by least squares.
 

@@ -10,6 +10,7 @@ import numpy as np
 from freqprop_lab.network import GROUND, Port
 from freqprop_lab.values import Array
 from simulated_bench.analyses._operating_point import OperatingPoint
+from simulated_bench.choice import as_dense
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def sensitivities(point: OperatingPoint, of: Sequence[str | Port]) -> Sensitivit
     With K the small-signal conductances, K^T lambda = d voltage / du, and d voltage / dtheta = -lambda . Q^T dI/dtheta.
     Raises CircuitError where K is singular; KeyError for a node that there is not.
     """
-    circuit, x = point.circuit, point.sources
+    circuit, x = as_dense(point.circuit), point.sources
     network = circuit.network
     asked = np.zeros((len(of), len(network.nodes)))
     for row, what in enumerate(of):

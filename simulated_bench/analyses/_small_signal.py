@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from freqprop_lab.values import Array
 from simulated_bench.analyses._operating_point import OperatingPoint
-from simulated_bench.circuit import CircuitError
+from simulated_bench.choice import as_dense
+from simulated_bench.circuit import Circuit, CircuitError
 from simulated_bench.linear_solves import refined
 
 ComplexArray = NDArray[np.complex128]
@@ -48,8 +49,8 @@ def ac(point: OperatingPoint, stimulus: Array, frequencies: Array, capacitance: 
     from each node to ground, beside the network's capacitors. Solves (K + i omega C) u = what the sources push in.
     Raises CircuitError where that is singular.
     """
-    circuit, x = point.circuit, np.asarray(stimulus, dtype=np.complex128)
-    assembled = _Assembled(point, capacitance)
+    circuit, x = as_dense(point.circuit), np.asarray(stimulus, dtype=np.complex128)
+    assembled = _Assembled(circuit, point, capacitance)
     found = np.zeros((len(frequencies), len(circuit.network.nodes)), dtype=np.complex128)
     residual = 0.0
     for row, frequency in enumerate(np.asarray(frequencies, dtype=np.float64)):
@@ -72,8 +73,8 @@ def noise(
     each element's `noise`; sources themselves have none. A record of N samples at a rate r that are averaged (so
     over N / r seconds) leaves a variance of density x r / (2 N) where the density is flat.
     """
-    circuit = point.circuit
-    assembled = _Assembled(point, capacitance)
+    circuit = as_dense(point.circuit)
+    assembled = _Assembled(circuit, point, capacitance)
     which = [circuit.network.index[name] for name in nodes]
     u, x = point.volts[None, circuit.roots], point.sources[None]
     shape = (len(frequencies), len(nodes))
@@ -93,8 +94,8 @@ def noise(
 class _Assembled:
     """K, C and what the sources push in, at an operating point."""
 
-    def __init__(self, point: OperatingPoint, capacitance: Array | None) -> None:
-        circuit = self._circuit = point.circuit
+    def __init__(self, circuit: Circuit, point: OperatingPoint, capacitance: Array | None) -> None:
+        self._circuit = circuit
         u, x = point.volts[None, circuit.roots], point.sources[None]
         nodal = circuit.capacitances(point.volts, capacitance)
         self._C, self._C_sources = circuit.S.T @ nodal @ circuit.S, circuit.S.T @ nodal @ circuit.D

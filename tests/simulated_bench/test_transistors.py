@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from freqprop_lab.elements import MOSFET
+from freqprop_lab.elements import ELEMENTS, MOSFET
 from freqprop_lab.network import GROUND, Branch, Network
+from simulated_bench import homotopies
 from simulated_bench.analyses import operating_point, sensitivities
 from simulated_bench.circuit import Circuit, CircuitError, Connection
+from simulated_bench.newton import NewtonCircuit
 
 BETA, THRESHOLD, GATE = 5e-4, 0.7, 4.7  # overdrive 4 V at ground
 
@@ -104,3 +106,24 @@ def test_grids_settle_far_into_saturation(seed):
     for volts in (0.01, 2.0, 10.0, -3.0):
         point = operating_point(circuit, np.array([volts]))
         assert point.residual <= 1e-11 * point.largest_current
+
+
+@pytest.mark.parametrize("kind", [Circuit, NewtonCircuit])
+def test_voltages_that_run_away_are_refused(kind, monkeypatch):
+    # 1.3 mA enter n0, where every transistor is pinched off: at 4e14 V the last bit of a voltage is some 0.1 V, and the
+    # current that it stands for was once let pass as rounding.
+    monkeypatch.setattr(homotopies, "_MOST_RISES", 5)
+    transistors = [
+        ("n1", "n0", (1.1e-4, 0.126, 0.02, 4.47)),
+        ("n2", "n1", (3.98e-4, -0.978, 0.02, 7.14)),
+        ("n3", "n0", (2.6e-6, 0.019, 0.0, 2.78)),
+        ("n1", "n3", (2.68e-5, -0.919, 0.2, 7.82)),
+    ]
+    resistors = [(("n1", "n4"), 2.1e-6), (("n0", "n2"), 4.09e-3)]
+    branches = [Branch(f"M{i}", plus, minus, MOSFET, theta) for i, (plus, minus, theta) in enumerate(transistors)]
+    branches += [Branch(f"R{n}", *ends, ELEMENTS["resistor"], (g,)) for n, (ends, g) in enumerate(resistors)]
+    branches.append(Branch("D", GROUND, "n3", ELEMENTS["diode"], (1e-15, 0.026)))
+    connections = [Connection(1, -1, "voltage"), Connection(4, -1, "voltage", 1.405), Connection(0, 4, "current")]
+    circuit = kind(Network(("n0", "n1", "n2", "n3", "n4"), tuple(branches)), connections)
+    with pytest.raises(CircuitError, match="next to nothing holds the voltage of node n0, n2"):
+        operating_point(circuit, np.array([9.1012, 8.3587, 1.2899e-3]))
