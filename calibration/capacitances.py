@@ -133,5 +133,5 @@ class PhaseFit:
         size = np.maximum(np.abs(at), 1e-300)
         left = (each.seen[:, number] * np.conj(at) / size).imag
         moved = -1j * omega * inverse[self._read, :n] * volts[None, :]
-        phase = (moved * np.conj(volts[self._read])[:, None]).imag / (size**2)[:, None]
-        return left, phase * size[:, None], omega * size
+        by_C = (moved * np.conj(volts[self._read])[:, None]).imag / size[:, None]
+        return left, by_C, omega * size

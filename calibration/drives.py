@@ -10,6 +10,11 @@ from freqprop_lab.values import Array, ChannelDrive
 
 _ROOM = 0.9  # of a limit: gains and offsets are not known yet
 _LEAKAGE, _STIFF = 1e-12, 1e3  # S: what nothing holds, and what a stiff source does
+_APART = 0.003  # relative: channels are asked for slightly different values, so that like converters don't err alike
+# A converter rounds x and -x alike, which no gain could be told from: so up and down are not the same.
+_ALONE = (1.0, -0.97)
+_TOGETHER = (0.94, -0.91)
+_GOLDEN = (np.sqrt(5) - 1) / 2
 
 
 def rest(subject: Subject) -> Array:
@@ -38,27 +43,34 @@ def sizes(subject: Subject, volts: float, conductances: Array | None = None) -> 
 
 def one_at_a_time(subject: Subject, size: Array) -> list[ChannelDrive]:
     """Return the drives: rest, all voltages up and down together, and each live lead up and down by itself."""
-    level, drives = rest(subject), []
+    level, drives, size = rest(subject), [], size * _slightly_different(len(size))
     volts = np.array([lead.kind == "voltage" for lead in subject.leads]) & subject.live
-    together = np.where(volts, np.nanmin(np.where(volts, size, np.nan)) if volts.any() else 0.0, 0.0)
+    smallest = float(np.nanmin(np.where(volts, size, np.nan))) if volts.any() else 0.0
+    together = np.where(volts, smallest * _slightly_different(len(size)), 0.0)
     drives.append(ChannelDrive(level))
     if volts.any():
-        drives += [ChannelDrive(level + together), ChannelDrive(level - together)]
+        drives += [ChannelDrive(level + share * together) for share in _TOGETHER]
     for number in np.flatnonzero(subject.live):
-        for sign in (1.0, -1.0):
+        for share in _ALONE:
             moved = level.copy()
-            moved[number] += sign * size[number]
+            moved[number] += share * size[number]
             drives.append(ChannelDrive(moved))
     return drives
 
 
 def all_alike(subject: Subject, size: Array, n_levels: int = 5) -> list[ChannelDrive]:
-    """Return drives with every voltage at one level, n_levels of them: no current flows, whatever the conductances."""
+    """Return drives with every voltage at one level, n_levels of them: next to no current flows, whatever conducts."""
     volts = np.array([lead.kind == "voltage" for lead in subject.leads]) & subject.live
     reach = float(np.nanmin(np.where(volts, size, np.nan))) if volts.any() else 0.0
     level = rest(subject)
-    shifts = np.linspace(-reach, reach, n_levels) if reach else np.zeros(1)
-    return [ChannelDrive(np.where(volts, level + shift, level)) for shift in shifts]
+    shifts = np.linspace(_TOGETHER[1] * reach, reach, n_levels) if reach else np.zeros(1)
+    own = _slightly_different(len(level))
+    return [ChannelDrive(np.where(volts, level + shift * own, level)) for shift in shifts]
+
+
+def _slightly_different(n_leads: int) -> Array:
+    """Return a factor just below one for each lead, (lead,): multiples of the golden ratio lie evenly (Weyl 1916)."""
+    return np.asarray(1 - _APART * ((np.arange(n_leads) * _GOLDEN) % 1.0))
 
 
 def _amperes(subject: Subject, volts: float, conductances: Array | None) -> Array:

@@ -21,7 +21,6 @@ from freqprop_lab.values import Array
 
 _MOST_STEPS = 60
 _MOST_HALVINGS = 20
-_LAST_DIGITS = 1e-15  # of the largest eigenvalue: less is rounding
 _SETTLED = 1e-6  # of a parameter's standard uncertainty
 
 
@@ -29,8 +28,8 @@ _SETTLED = 1e-6  # of a parameter's standard uncertainty
 class Belief:
     """What is believed of parameters beforehand: values and standard uncertainties, (parameter,) each.
 
-    covariance: of the first parameters, where they were found together, (first, first); their uncertainties then don't
-    count.
+    covariance: of the first parameters, where they were found together, (first, first); their uncertainties are the
+    roots of its diagonal then.
     """
 
     values: Array
@@ -38,21 +37,13 @@ class Belief:
     covariance: Array | None = None
 
     @property
-    def unit(self) -> Array:
-        """The standard uncertainty of each parameter by itself, (parameter,)."""
-        found = self.uncertainty.copy()
-        if self.covariance is not None:
-            found[: len(self.covariance)] = np.sqrt(np.diag(self.covariance))
-        return found
-
-    @property
-    def scaled_information(self) -> Array:
-        """The inverse of the covariance in those units, (parameter, parameter); 1 where nothing hangs together."""
+    def information(self) -> Array:
+        """The inverse of the covariance, in units of the uncertainties: 1 where nothing was found together."""
         found = np.eye(len(self.values))
         if self.covariance is not None:
-            count = len(self.covariance)
-            unit = self.unit[:count]
-            found[:count, :count] = _inverse(self.covariance / np.outer(unit, unit))
+            first = slice(0, len(self.covariance))
+            unit = self.uncertainty[first]
+            found[first, first] = np.linalg.inv(self.covariance / np.outer(unit, unit))
         return found
 
 
@@ -151,58 +142,60 @@ def _cost(at: Sequence[Linearised], x: Array, ys: Sequence[Array], shared: Belie
 
 
 def _pull(values: Array, belief: Belief) -> float:
-    away = (values - belief.values) / belief.unit
-    return float(away @ away if belief.covariance is None else away @ belief.scaled_information @ away)
+    away = (values - belief.values) / belief.uncertainty
+    return float(away @ away if belief.covariance is None else away @ belief.information @ away)
 
 
 class _Normal:
     """The normal equations at a point: shared ones after the states' own are eliminated (Schur).
 
-    In units of what is believed: every parameter's uncertainty is 1 there, so H loses no digits to units.
+    In units of what is believed: every parameter's uncertainty is 1 there, and H = P + J' J loses no digits to units; P
+    is 1 for what is believed one by one.
     """
 
     def __init__(
         self, at: Sequence[Linearised], x: Array, ys: Sequence[Array], shared: Belief, own: Sequence[Belief]
     ) -> None:
         self._at, self._x, self._ys, self._own, self._shared = at, x, ys, own, shared
-        unit, believed = shared.unit, shared.scaled_information
-        self._believed = believed
-        self._rhs = -believed @ ((x - shared.values) / unit)
+        unit = shared.uncertainty
+        self._prior = shared.information
+        self._rhs = -self._prior @ ((x - shared.values) / unit)
         self._blocks: list[tuple[Array, Array, Array]] = []
-        reduced = believed
+        reduced = self._prior
         for each, y, belief in zip(at, ys, own, strict=True):
-            by_shared, by_own = each.shared * unit, each.own * belief.unit
+            by_shared, by_own = each.shared * unit, each.own * belief.uncertainty
             H_sg = by_own.T @ by_shared
-            r_s = by_own.T @ each.residuals - (y - belief.values) / belief.unit
+            r_s = by_own.T @ each.residuals - (y - belief.values) / belief.uncertainty
             inverse = _inverse(by_own.T @ by_own + np.eye(len(y)))
             reduced = reduced + by_shared.T @ by_shared - H_sg.T @ inverse @ H_sg
             self._rhs = self._rhs + by_shared.T @ each.residuals - H_sg.T @ inverse @ r_s
             self._blocks.append((inverse, H_sg, r_s))
-        self._covariance = _inverse(reduced)
+        least = 1.0 if shared.covariance is None else float(np.linalg.eigvalsh(self._prior)[0])
+        self._covariance = _inverse(reduced, least)
 
     def step(self) -> tuple[Array, list[Array]]:
         """Return the changes of the shared and of each state's own parameters."""
         dx = self._covariance @ self._rhs
         dys = [inverse @ (r_s - H_sg @ dx) for inverse, H_sg, r_s in self._blocks]
-        own = [dy * belief.unit for dy, belief in zip(dys, self._own, strict=True)]
-        return dx * self._shared.unit, own
+        own = [dy * belief.uncertainty for dy, belief in zip(dys, self._own, strict=True)]
+        return dx * self._shared.uncertainty, own
 
     def in_uncertainties(self, dx: Array, dys: Sequence[Array]) -> float:
         """Return the largest component of a step over the standard uncertainty there."""
-        doubt = np.sqrt(np.diag(self._covariance)) * self._shared.unit
+        doubt = np.sqrt(np.diag(self._covariance)) * self._shared.uncertainty
         largest = float((np.abs(dx) / doubt).max(initial=0.0))
         for dy, (inverse, _, _), belief in zip(dys, self._blocks, self._own, strict=True):
-            doubt = np.sqrt(np.diag(inverse)) * belief.unit
+            doubt = np.sqrt(np.diag(inverse)) * belief.uncertainty
             largest = max(largest, float((np.abs(dy) / doubt).max(initial=0.0)))
         return largest
 
     def estimate(self) -> Estimate:
         """Return everything with its uncertainties: of type B what of the covariance the beliefs bring."""
-        C, unit = self._covariance, self._shared.unit
-        # H^-1 P H^-1, its blocks, P being 1 for a state's own: with F = -inverse H_sg, a state's own rows of H^-1 are
-        # F C (shared), F C F' + inverse (own), F C F_other' (another state's).
+        C, unit = self._covariance, self._shared.uncertainty
+        # H^-1 P H^-1, its blocks; P is 1 for a state's own. With F = -inverse H_sg, their rows of H^-1 are F C,
+        # F C F' + inverse (own), F C F_other' (another state's).
         followers = [-inverse @ H_sg for inverse, H_sg, _ in self._blocks]
-        B = self._believed
+        B = self._prior
         for F in followers:
             B = B + F.T @ F
         shared_b = np.einsum("ij,jk,ik->i", C, B, C)
@@ -212,12 +205,12 @@ class _Normal:
             FC = F @ C
             covariance = inverse + FC @ F.T
             whole = np.diag(covariance)
-            variance = np.einsum("ij,jk,ik->i", FC, self._believed, FC)
+            variance = np.einsum("ij,jk,ik->i", FC, self._prior, FC)
             for other, F_other in enumerate(followers):
                 variance = variance + ((FC @ F_other.T + (inverse if other == s else 0.0)) ** 2).sum(axis=1)
-            own_b.append(np.sqrt(np.minimum(variance, whole)) * belief.unit)
-            own_a.append(np.sqrt(np.maximum(whole - variance, 0.0)) * belief.unit)
-            own_covariance.append(covariance * np.outer(belief.unit, belief.unit))
+            own_b.append(np.sqrt(np.minimum(variance, whole)) * belief.uncertainty)
+            own_a.append(np.sqrt(np.maximum(whole - variance, 0.0)) * belief.uncertainty)
+            own_covariance.append(covariance * np.outer(belief.uncertainty, belief.uncertainty))
         pulled = _pull(self._x, self._shared) + sum(_pull(y, b) for y, b in zip(self._ys, self._own, strict=True))
         return Estimate(
             self._x,
@@ -234,11 +227,10 @@ class _Normal:
         )
 
 
-def _inverse(H: Array) -> Array:
-    """Return the inverse of a symmetric, positive matrix, with a diagonal above 0 whatever rounding does.
+def _inverse(H: Array, least: float = 1.0) -> Array:
+    """Return the inverse of a symmetric matrix of which no eigenvalue is below the least, with a diagonal above 0.
 
-    In units of what is believed its eigenvalues reach (belief / noise)^2, 1e10 and more on a bench without noise.
+    Its eigenvalues reach (belief / noise)^2, 1e10 and more on a bench without noise.
     """
     values, vectors = np.linalg.eigh(H)
-    least = values.max(initial=1.0) * _LAST_DIGITS
     return np.asarray((vectors / np.maximum(values, least)) @ vectors.T)

@@ -73,7 +73,9 @@ class Steps:
             found = estimated(size, found)
             steps = found.shared[part] / self.reach
             variance = np.diag(found.covariance)[part] / self.reach**2
-            determined = max(len(steps) - float(variance.sum()) / size**2, 1e-3)
+            determined = len(steps) - float(variance.sum()) / size**2
+            # Two less: so is the variance of Student's t, since how large the steps are is itself told by few.
+            determined = max(determined - 2, determined / 2, 1e-3)
             better = max(float(np.sqrt((steps**2).sum() / determined)), _SMALLEST)
             done = abs(np.log(better / size)) < _SETTLED or better == _SMALLEST
             size = min(better, LARGEST)

@@ -65,7 +65,9 @@ class Offsets(_ConstantLevels):
     def evaluate(self, subject: Subject, measured: Sequence[Measurement], taken: Sequence[Taken]) -> Findings:
         """Fit everything, and tell the offsets."""
         state = state_of(measured, taken)
-        fit = LevelsFit(subject, [state])
+        # Afresh: a record of gains has seen more of the offsets than this can, and what it knows of conductances, which
+        # turn them into currents, would be missing here.
+        fit = LevelsFit(subject, [state], afresh=True)
         kept = (SOURCE_OFFSET, SOURCE_OFFSET_CURRENT, METER_OFFSET)
         quantities = tuple(quantity for quantity in fit.instrument_quantities() if quantity.name in kept)
         raw = raw_of(state, taken) | {"residuals": fit.residuals()}

@@ -183,8 +183,8 @@ def _follows(points: Measured) -> bool:
     told = np.log(points.nominal)
     if len(told) < 2:
         return True
-    slope = np.polyfit(told, np.log(points.true), 1)[0]
-    return bool(slope > _FOLLOWS)
+    # The median: a belief far from the truth may still pull one point.
+    return bool(np.median(np.diff(np.log(points.true)) / np.diff(told)) > _FOLLOWS)
 
 
 def _table_quantity(labels: tuple[str, ...], found: Sequence[Table], stuck: Sequence[bool]) -> Quantity:

@@ -36,6 +36,7 @@ _WEAK = 0.5  # of the amplitude that was driven
 _ASSUMED = (
     "the network follows its sources at once, or its capacitances are known from relaxation",
     "all sources begin together; a delay that they share is told as that of the meters",
+    "where a source holds each sample until the next, lateness within a sample can't be seen, and does nothing",
 )
 
 
@@ -96,6 +97,7 @@ class Skew(ListedProcedure):
         quantity = Quantity(SKEW, "s", labels, delay, type_a, type_b)
         sample = 1 / taken[0].record.sample_rate
         words += _words_of_size(quantity, sample)
+        words += _words_of_holding(subject, taken, fast, slow)
         return Findings(
             (quantity,),
             Verdict(status, tuple(words)),  # type: ignore[arg-type]
@@ -273,7 +275,8 @@ def _words_of_frequency(subject: Subject, taken: Sequence[Taken], fast: Delays, 
     # One pole: b falls as (omega tau)^2 / 2.
     tau = np.sqrt(2 * np.maximum(lost, 0.0) / (hertz**2 - taken[-1].frequency ** 2)) / (2 * np.pi)
     slowed = (lost > _CLEAR * unsure) & (tau > _MATTERS * sample)
-    found = moved | slowed
+    # A source that holds each sample until the next shows lateness in whole samples, at any frequency in other seconds.
+    found = slowed | (moved & (np.abs(apart) > 1 / taken[-1].record.sample_rate))
     if not found.any() or "relaxation" in subject.known:
         return []
     worst = int(np.where(found, np.maximum(tau, np.abs(apart)), 0).argmax())
@@ -281,6 +284,19 @@ def _words_of_frequency(subject: Subject, taken: Sequence[Taken], fast: Delays, 
         f"{shown(nodes[found].tolist())} change with frequency, which a delay does not: capacitance. {nodes[worst]} "
         f"looks like a channel that is sampled about {max(tau[worst], abs(apart[worst])):.2g} s early; "
         "run freqprop calibrate relaxation first, then skew again, or nudge more slowly"
+    ]
+
+
+def _words_of_holding(subject: Subject, taken: Sequence[Taken], fast: Delays, slow: Delays) -> list[str]:
+    apart, rates = np.abs(fast.delay - slow.delay), [taken[0].record.sample_rate, taken[-1].record.sample_rate]
+    doubt = np.sqrt(fast.stderr**2 + slow.stderr**2 + fast.staircase**2 + slow.staircase**2)
+    moved = (apart > _CLEAR * doubt) & (apart > _MATTERS / rates[0]) & (apart <= 1 / rates[1])
+    if not moved.any() or not subject.synchronised or "relaxation" in subject.known:
+        return []
+    nodes = np.array(subject.network.nodes)[subject.read][moved].tolist()
+    return [
+        f"the lateness of {shown(nodes)} goes with the sample rate, as where a source holds each sample until the "
+        f"next: it is that of {rates[0]:g} samples a second; run skew again after changing the sampling"
     ]
 
 

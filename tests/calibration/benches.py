@@ -32,11 +32,18 @@ calibration:
 """
 
 
-def opened(seed=0, *, nodes=16, edges=32, ports=(3, 2), common_mode="0 V", more="", name="bench", folder=Path()):
-    """Return an open bench of that hardware seed, its conductances spread over a decade."""
+def opened(
+    seed=0, *, nodes=16, edges=32, ports=(3, 2), common_mode="0 V", more="", name="bench", folder=Path(), replaced=None
+):
+    """Return an open bench of that hardware seed, its conductances spread over a decade.
+
+    more: lines at the end of the file; replaced: lines that stand for those of the same field.
+    """
     text = RESISTOR_COUPLED.format(
         seed=seed, nodes=nodes, edges=edges, inputs=ports[0], outputs=ports[1], common_mode=common_mode, name=name
     )
+    for field, line in (replaced or {}).items():
+        text = "".join(line if each.startswith(field + ":") else each for each in text.splitlines(keepends=True))
     text += more
     bench = open_bench(check_bench(parse_yaml(text, folder / "bench.yaml"), folder), corrected=False)
     rng = np.random.default_rng(1000 + seed)

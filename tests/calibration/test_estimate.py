@@ -60,3 +60,16 @@ def test_a_bent_model_is_followed_to_its_minimum():
     found = estimate(model, Belief(np.array([0.0]), np.array([100.0])), [Belief(np.zeros(0), np.zeros(0))])
     assert found.shared == pytest.approx([np.log(10)], abs=1e-6)
     assert np.sqrt(found.covariance[0, 0]) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_what_was_found_together_moves_together():
+    """Correlation 0.9; the first is read as 1 without noise: the second moves to 0.9, u^2 = 1 - 0.81."""
+
+    def model(_: int, shared: np.ndarray, own: np.ndarray) -> Linearised:
+        return Linearised((1 - shared[:1]) / 1e-6, np.array([[1e6, 0.0]]), np.zeros((1, len(own))))
+
+    belief = Belief(np.zeros(2), np.ones(2), np.array([[1.0, 0.9], [0.9, 1.0]]))
+    found = estimate(model, belief, [Belief(np.zeros(0), np.ones(0))])
+    assert found.shared == pytest.approx([1.0, 0.9], abs=1e-6)
+    assert found.covariance[1, 1] == pytest.approx(0.19, abs=1e-6)
+    assert found.shared_type_b[1] == pytest.approx(np.sqrt(0.19), rel=1e-3)
