@@ -74,10 +74,11 @@ def _slightly_different(n_leads: int) -> Array:
 
 
 def _amperes(subject: Subject, volts: float, conductances: Array | None) -> Array:
-    model = DirectModel(subject.network, subject.leads)
+    leads = subject.live_leads  # those that would clamp an output hold nothing now
+    model = DirectModel(subject.network, leads)
     siemens = subject_conductances(subject) if conductances is None else conductances
-    still = np.zeros((1, len(subject.leads)))
-    Z = model.solve(siemens, Sources.ideal(subject.leads), still).impedance
+    still = np.zeros((1, len(leads)))
+    Z = model.solve(siemens, Sources.ideal(leads), still).impedance
     ends = [(lead.plus, lead.minus) for lead in subject.leads]
     padded = np.pad(Z, ((0, 1), (0, 1)))
     ohms = np.array([padded[p, p] + padded[m, m] - 2 * padded[p, m] for p, m in ends])
