@@ -21,6 +21,7 @@ from freqprop_lab.values import Array
 
 _MOST_STEPS = 60
 _MOST_HALVINGS = 20
+_SINGULAR = 1e-12  # of a correlation matrix: smaller eigenvalues are rounding
 _SETTLED = 1e-6  # of a parameter's standard uncertainty
 
 
@@ -43,8 +44,14 @@ class Belief:
         if self.covariance is not None:
             first = slice(0, len(self.covariance))
             unit = self.uncertainty[first]
-            found[first, first] = np.linalg.inv(self.covariance / np.outer(unit, unit))
+            values, vectors = np.linalg.eigh(self.covariance / np.outer(unit, unit))
+            found[first, first] = (vectors / np.maximum(values, _SINGULAR)) @ vectors.T
         return found
+
+    @property
+    def least_information(self) -> float:
+        """A bound from below on its eigenvalues: those of a correlation matrix are no larger than its size."""
+        return 1.0 if self.covariance is None else 1 / len(self.covariance)
 
 
 @dataclass(frozen=True)
@@ -170,8 +177,7 @@ class _Normal:
             reduced = reduced + by_shared.T @ by_shared - H_sg.T @ inverse @ H_sg
             self._rhs = self._rhs + by_shared.T @ each.residuals - H_sg.T @ inverse @ r_s
             self._blocks.append((inverse, H_sg, r_s))
-        least = 1.0 if shared.covariance is None else float(np.linalg.eigvalsh(self._prior)[0])
-        self._covariance = _inverse(reduced, least)
+        self._covariance = _inverse(reduced, shared.least_information)
 
     def step(self) -> tuple[Array, list[Array]]:
         """Return the changes of the shared and of each state's own parameters."""

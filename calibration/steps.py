@@ -19,6 +19,7 @@ _SAME = 12  # decimals, of a channel's largest value, in which two asked values 
 LARGEST = 1e-3  # of a channel's reach: where the search begins
 _SMALLEST = 1e-7
 _ROUNDS = 12
+_NEXT_TO_NOTHING = 1e-12  # V or A
 _SETTLED = 0.03
 
 
@@ -47,8 +48,8 @@ class Steps:
             reaches += [reach[lead]] * len(values)
             first += len(values)
         ends = np.cumsum([len(each) for each in levels])[:-1]
-        # What is asked for only once is its own whole story; so small a reach lets it be no story at all.
-        return cls(tuple(np.split(index, ends)), np.maximum(np.array(reaches), 1e-300))
+        # A channel that is asked for one value only has an offset and no steps: so small a reach leaves none.
+        return cls(tuple(np.split(index, ends)), np.maximum(np.array(reaches), _NEXT_TO_NOTHING))
 
     def missed(self, parameters: Array, state: int) -> Array:
         """Return by how much the asked values are missed, V or A, (drive, lead)."""

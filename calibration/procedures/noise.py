@@ -83,7 +83,9 @@ class Noise(ListedProcedure):
             quantities.append(_lines(labels, fit))
         words = [*_words_of_channels(labels, nodes, rms), *_words_of_lines(subject, fit, rms, b_noise)]
         status = "doubtful" if words else "good"
-        told = f"{np.nanmedian(total):.3g} V rms and {np.nanmedian(bits):.3g} effective bits in the median channel"
+        told = "no channel moves at all: these meters have no noise, or don't measure"
+        if np.median(total) > 0:
+            told = f"{np.median(total):.3g} V rms and {np.nanmedian(bits):.3g} effective bits in the median channel"
         return Findings(
             tuple(quantities),
             Verdict(status, (told, *words, *_words_of_corner(labels, corner), *_quiet_lines(fit, words))),  # type: ignore[arg-type]

@@ -247,7 +247,9 @@ def _frequencies(subject: Subject) -> tuple[float, float]:
 
 def _drives(subject: Subject, volts: float) -> list[ChannelDrive]:
     """Return rest, all voltages together, and each live lead by itself: level and tone of half the size each."""
-    size = sizes(subject, volts) / 2
+    # A current moves its node farthest where the least conducts.
+    least = [subject_conductances(subject, state) for state in _states(subject)]
+    size = np.min([sizes(subject, volts, siemens) for siemens in least], axis=0) / 2
     if subject.ratings.nudge is not None:
         size = np.minimum(size, subject.ratings.nudge)
     level = rest(subject)

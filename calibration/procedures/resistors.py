@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from calibration.drives import one_at_a_time, sizes
+from calibration.drives import one_at_a_time, sizes, subject_conductances
 from calibration.errors import ProcedureError
 from calibration.levels import LevelsFit, State
 from calibration.procedure import Findings, ListedProcedure, Measurement, Taken
@@ -31,6 +31,7 @@ _GRID = 65  # values of a continuous element's table
 _SPAN = 10.0  # either way from a unit of conductance, where a continuous element has no bounds
 _TARGETS = (1 / 3, 2 / 3)  # of the way through the values: what is visited again
 _FOLLOWS = 0.2  # of what it is told, in ln: an element that moves less is stuck
+_ROUNDING = 1e-9
 _FAR = 0.5  # of an element's value off its nominal
 _ASSUMED = (
     "the network between the nodes is linear, and settled before each record",
@@ -59,13 +60,13 @@ class Resistors(ListedProcedure):
     def measurements(self, subject: Subject) -> list[Measurement]:
         """Return the records of all states, one after the other, and one that puts the elements back."""
         visits = self._visits(subject)
-        drives, periods = self._drives(subject, visits), n_periods(subject, self.samples)
+        periods = n_periods(subject, self.samples)
         still = ChannelDrive(subject.resting.copy())
         listed = []
         for number, (values, before) in enumerate(visits):
             if before is not None:
                 listed.append(Measurement(still, before, n_periods=1, says="on the way"))
-            says = f"state {number + 1} of {len(visits)}"
+            says, drives = f"state {number + 1} of {len(visits)}", self._drives(subject, visits, values)
             listed.append(Measurement(drives[0], values, n_periods=periods, says=says))
             listed += [Measurement(drive, n_periods=periods, says=says) for drive in drives[1:]]
         return [*listed, Measurement(still, subject.conductances, n_periods=1, says="as it was")]
@@ -148,17 +149,27 @@ class Resistors(ListedProcedure):
                 visits += [(target, highest), (target, lowest)]  # in R from below, then from above
         return visits
 
-    def _drives(self, subject: Subject, visits: Sequence[tuple[Array, Array | None]]) -> list[ChannelDrive]:
-        highest = np.max([values for values, _ in visits], axis=0)
-        there = replace(subject, conductances=np.maximum(highest, subject.conductances))
-        return one_at_a_time(subject, sizes(there, self.volts))
+    def _drives(
+        self, subject: Subject, visits: Sequence[tuple[Array, Array | None]], values: Array
+    ) -> list[ChannelDrive]:
+        """Return the drives of a state: voltages as far as the highest state allows, currents by powers of two.
+
+        A current moves its node by its size over what conducts there; few sizes keep few values of its converter.
+        """
+        programmed = np.array([state for state, _ in visits])
+        there = replace(subject, conductances=np.maximum(programmed.max(axis=0), subject.conductances))
+        least = sizes(there, self.volts, subject_conductances(subject, programmed.min(axis=0)))
+        own = sizes(there, self.volts, subject_conductances(subject, values))
+        current = np.array([lead.kind == "current" for lead in subject.leads]) & subject.live
+        times = np.where(current, 2 ** np.floor(np.log2(np.where(current, own / least, 1.0)) + _ROUNDING), 1.0)
+        return one_at_a_time(subject, least * times)
 
     def _states(
         self, subject: Subject, measured: Sequence[Measurement], taken: Sequence[Taken]
     ) -> tuple[list[State], list[Array]]:
         """Return the readings of each state, and what the elements had before it, S, (tunable,)."""
         visits = self._visits(subject)
-        n_drives = len(self._drives(subject, visits))
+        n_drives = len(self._drives(subject, visits, visits[0][0]))
         states, came_from, first = [], [], 0
         had = subject.conductances
         for _, before in visits:

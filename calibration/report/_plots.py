@@ -128,7 +128,8 @@ def _table(axes: Axes, quantity: Quantity) -> None:
         axes.fill_between(x[known], (y - doubt)[known], (y + doubt)[known], color=line.get_color(), alpha=0.25)
     if spectrum:
         axes.set_xscale("log")
-        axes.set_yscale("log")
+        if np.nanmax(quantity.values) > 0:  # a bench without noise has nothing to show on a logarithmic axis
+            axes.set_yscale("log")
     elif ratio:
         axes.set_xscale("log")
         axes.axhline(1, color=_GREY, linewidth=0.8)
