@@ -145,7 +145,7 @@ class Screen:
             (Part.STUCK, middle, STUCK_DOUBT),
         ):
             lowered, effect = change(after)
-            factors = None
+            factors = np.zeros(n_b)
             if doubt is not None:
                 lowered = lowered + 0.5 * (_FACTORS[:, None] / doubt) ** 2 + occam
                 chosen = np.argmin(lowered, axis=0)
@@ -164,7 +164,7 @@ class Screen:
                 effect[kept],
                 partial(self._with_part, part),
                 part,
-                None if factors is None else factors[kept],
+                None if doubt is None else factors[kept],
             )
 
     def _widened(self, n_b: int) -> tuple[Array, Array]:
