@@ -49,6 +49,7 @@ class Candidate:
 
     hypothesis: Hypothesis
     gain: float
+    first: bool  # of its kind
     ln_factors: tuple[tuple[int, float], ...] = ()
 
 
@@ -87,12 +88,12 @@ class Screen:
         """
         found = []
         for family in [*self.families(), *(self._of_misdriven() if thorough else ())]:
-            for number in np.argsort(family.lowered)[:most].tolist():
+            for rank, number in enumerate(np.argsort(family.lowered)[:most].tolist()):
                 where = family.where[number]
                 made = family.made(where)
                 gain = self.observed.places.ln_prior(made) - self._prior - float(family.lowered[number])
                 start = () if family.factors is None else ((where[0], float(family.factors[number])),)
-                found.append(Candidate(made, gain, start))
+                found.append(Candidate(made, gain, rank == 0, start))
         return sorted(found, key=lambda one: -one.gain)
 
     def families(self) -> list[Family]:
@@ -144,12 +145,16 @@ class Screen:
             (Part.STUCK, middle, STUCK_DOUBT),
         ):
             lowered, effect = change(after)
-            factors = None
+            factors = np.zeros(n_b)
             if doubt is not None:
                 lowered = lowered + 0.5 * (_FACTORS[:, None] / doubt) ** 2 + occam
                 chosen = np.argmin(lowered, axis=0)
                 lowered, effect = lowered[chosen, np.arange(n_b)], effect[chosen, np.arange(n_b)]
                 factors = _FACTORS[chosen]
+            if part is Part.WRONG:
+                widened, away = self._widened(n_b)
+                factors = np.where(widened < lowered, away, factors)
+                lowered = np.minimum(widened, lowered)
             where = range(n_b) if part is not Part.STUCK else self.normal.tunable.tolist()
             kept = [branch for branch in where if branch not in changed]
             yield Family(
@@ -159,8 +164,22 @@ class Screen:
                 effect[kept],
                 partial(self._with_part, part),
                 part,
-                None if factors is None else factors[kept],
+                None if doubt is None else factors[kept],
             )
+
+    def _widened(self, n_b: int) -> tuple[Array, Array]:
+        """Return the change of chi^2 / 2 where a branch is merely believed less, and how far off it is then, (branch,).
+
+        A value that is a little wrong bends the branch's own nuisance, at the price of its pull; then the likelihood of
+        that nuisance alone, normal about `away`, meets the wide belief instead of the narrow one.
+        """
+        narrow = self.belief.doubt[:n_b] ** 2
+        variance = np.diag(self.normal.covariance)[:n_b]
+        spread = 1 / np.maximum(1 / variance - 1 / narrow, 1e-9 / narrow)
+        away = (self.point.shared + self.step)[:n_b] * spread / variance
+        wide = narrow + WRONG_DOUBT**2 + spread
+        lowered = 0.5 * (np.log(wide / (narrow + spread)) + away**2 / wide - away**2 / (narrow + spread))
+        return lowered, np.clip(away, _FACTORS[0], _FACTORS[-1])
 
     def effect_of(self, ln_factor: float) -> Array:
         """Return chi^2 between the predictions with each branch's G off by a factor and without, (branch,)."""

@@ -30,7 +30,11 @@ from calibration.wiring.screen import Candidate, Screen
 
 _ROUGH = 3e-3  # of the readings' size: what second orders of the nuisances may leave
 _WIDTH, _DEPTH = 4, 6
-_AT_LEAST, _CHILDREN, _MOST = 3, 10, 24  # of candidates: always fitted; where they are near the first; or promising
+_AT_LEAST, _CHILDREN, _MOST = (
+    3,
+    10,
+    24,
+)  # of candidates: always fitted, as is the first of each kind; near; or promising
 _NEAR = 12.0  # of ln
 _EXPLAINED = 1.2  # chi^2 a reading
 _WIDE = 0.5  # of ln G: a belief that wide is a fault's, and what was found of it is kept
@@ -106,13 +110,15 @@ class Search:
         best = self.ranked()[0].ln_evidence
         explained = self._explains(parent)
         for screen, exact in ((self._screen(parent), True), (self._rough_screen(parent), False)):
-            if screen is None or (explained and not exact):
+            if screen is None:
                 continue
             listed = screen.candidates(_MOST, thorough=not explained)
-            for number, one in enumerate(listed[:_MOST]):
+            for number, one in enumerate(listed):
+                if number >= _MOST and not one.first:
+                    continue
                 promises = exact and parent.ln_evidence + one.gain > best - _NEAR / 2
                 near = not explained and number < _CHILDREN and one.gain > listed[0].gain - _NEAR
-                if number < _AT_LEAST or near or promises:
+                if number < _AT_LEAST or near or promises or (one.first and not explained):
                     chosen.setdefault(one.hypothesis, one)
         found = []
         for hypothesis, one in sorted(chosen.items(), key=lambda pair: -pair[1].gain):

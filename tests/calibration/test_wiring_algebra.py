@@ -116,3 +116,16 @@ def test_the_truth_explains_to_the_noise_and_a_fault_more_does_not_help(tmp_path
     assert fits[1].chi_square / observed.y.size < 1.3
     assert fits[0].ln_evidence < fits[1].ln_evidence - 100
     assert fits[2].ln_evidence < fits[1].ln_evidence - 5
+
+
+def test_what_a_slightly_wrong_value_gains_is_foretold_though_its_nuisance_is_bent(tmp_path):
+    # R10 off by ln 0.75, six times its tolerance: the faultless fit bends it and explains the readings all the same.
+    observed = observe(opened(tmp_path, "wrong: {R10: 0.75}"))
+    plain = fit(observed, observed.places.faultless)
+    assert plain.chi_square / observed.y.size < 1.3
+    screen = Screen(observed, plain.hypothesis, plain.belief, plain.at, plain.normal, plain.point)
+    made = plain.hypothesis.with_part(9, Part.WRONG)
+    foretold = next(one for one in screen.candidates(30) if one.hypothesis == made)
+    fitted = fit(observed, made)
+    assert foretold.gain == approx(fitted.ln_evidence - plain.ln_evidence, abs=0.3)
+    assert foretold.ln_factors[0][1] == approx(fitted.point.shared[9], abs=0.01)
