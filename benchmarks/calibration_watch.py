@@ -1,8 +1,8 @@
 """How soon the probe between epochs notices a change, and whether it names it: python benchmarks/calibration_watch.py.
 
-Iris on 16 nodes, 48 elements, 1 mV of noise; a probe of 40000 samples after each epoch. A drift of all conductances by 1 %
-in 100 epochs from the beginning on, its size drawn for each; and a meter lead that is pulled in epoch 50. Seeds 0 to 19.
---quick: two of them.
+Iris on 16 nodes, 48 elements, 1 mV of noise; a probe of 40000 samples after each epoch. A drift of all conductances by
+1 % in 100 epochs from the beginning on, its size drawn for each; and a meter lead that is pulled in epoch 50. Seeds 0
+to 19. --quick: two of them.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def noticed(fault: str, seed: int) -> tuple[int, bool]:
 
 
 def _began(values: dict[str, int]) -> int:
-    """Return how many epochs had ended when the lead was pulled: each has its steps, a probe, and what a probe found."""
+    """Return how many epochs had ended when the lead was pulled; each is its steps and a probe."""
     first = values["bench.records"] - values["epoch"] * (_RECORDS + 1)  # taken before the first step, and by the alarm
     return max(0, (_PULLED * _RECORDS - first) // (_RECORDS + 1))
 
