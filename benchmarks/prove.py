@@ -12,6 +12,11 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+import calibration_coverage
+import calibration_gradient
+import calibration_training
+import calibration_watch
+import calibration_wiring
 import iris
 import lockin
 import loop
@@ -35,6 +40,11 @@ _BENCHMARKS: dict[str, tuple[str, Callable[..., list[Row]]]] = {
     "lockin": (lockin.COMMAND, partial(lockin.rows, only=_LOCKIN)),
     "lockin-speed": (f"{lockin.COMMAND} speed", partial(lockin.rows, only=["speed"])),
     "lockin-iris": (f"{lockin.COMMAND} iris", partial(lockin.rows, only=["iris"])),
+    "calibration-coverage": (calibration_coverage.COMMAND, calibration_coverage.rows),
+    "calibration-wiring": (calibration_wiring.COMMAND, calibration_wiring.rows),
+    "calibration-gradient": (calibration_gradient.COMMAND, calibration_gradient.rows),
+    "calibration-training": (calibration_training.COMMAND, calibration_training.rows),
+    "calibration-watch": (calibration_watch.COMMAND, calibration_watch.rows),
     "iris": (iris.COMMAND, iris.rows),
     "xor": (xor.COMMAND, xor.rows),
     "parts": (parts.COMMAND, parts.rows),
