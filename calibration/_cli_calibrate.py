@@ -57,8 +57,8 @@ class _Procedures(click.Group):
 def calibrate() -> None:
     """Measure what a bench really does, and leave dated records that correct it.
 
-    On a bench that nobody knows begin with wiring, then all. A bench file uses the records once it says
-    calibration: {folder: calibrations}.
+    On a bench that nobody knows begin with wiring, mend what it names, then all. A bench file uses the records once it
+    says calibration: {folder: calibrations}.
     """
 
 

@@ -277,7 +277,8 @@ class LevelsFit:
         layout, found = self.layout, self.found
         names = [lead.name for lead in self.subject.live_leads]
         after = np.hypot(found.shared_type_a, found.shared_type_b)
-        weak = after > _TOLD * self.shared.uncertainty
+        # A channel with a certificate, or a record, was known before: nobody waits for these readings to tell it.
+        weak = after > _TOLD * np.maximum(self.shared.uncertainty, self._by_data_sheet())
         branches = [branch.name for branch in self.subject.network.branches]
         own = np.hypot(found.own_type_a[0], found.own_type_b[0]) > _TOLD * self.own[0].uncertainty
         listed = {
@@ -287,6 +288,12 @@ class LevelsFit:
             + [branches[i] for i, is_weak in zip(self._fixed, weak[layout.fixed], strict=True) if is_weak],
         }
         return {name: labels for name, labels in listed.items() if labels}
+
+    def _by_data_sheet(self) -> Array:
+        """Return what gains would be believed to without references and records, (shared parameter,); 0 for the rest."""
+        found, assumed = np.zeros(len(self.shared.values)), self.subject.assumed
+        found[self.layout.source_gain], found[self.layout.meter_gain] = assumed.source_gain, assumed.meter_gain
+        return found
 
     def verdict(self, *more: str) -> Verdict:
         """Say whether model and noise explain the readings."""

@@ -281,9 +281,10 @@ def _words_of_frequency(subject: Subject, taken: Sequence[Taken], fast: Delays, 
         return []
     worst = int(np.where(found, np.maximum(tau, np.abs(apart)), 0).argmax())
     return [
-        f"{shown(nodes[found].tolist())} change with frequency, which a delay does not: capacitance. {nodes[worst]} "
-        f"looks like a channel that is sampled about {max(tau[worst], abs(apart[worst])):.2g} s early; "
-        "run freqprop calibrate relaxation first, then skew again, or nudge more slowly"
+        f"{shown(nodes[found].tolist())} change with frequency, which a delay does not: capacitance, or a channel that "
+        f"reads the generator itself. {nodes[worst]} looks as if it were sampled about "
+        f"{max(tau[worst], abs(apart[worst])):.2g} s early; run freqprop calibrate relaxation, then skew again, or nudge "
+        "more slowly; bias tells what is read of the generator"
     ]
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _BLUE, _ORANGE, _VERMILLION, _GREY = "#0072B2", "#E69F00", "#D55E00", "#777777"
 _MOST_LINES = 12
 _MOST_LABELS = 64
+_FEW_POINTS = 20  # so few that a line alone hides where they are
 _WIDE, _HIGH = 11.0, 3.0  # inches
 _AS_DEVIATION = (SOURCE_GAIN, METER_GAIN)  # drawn as what they are off from 1
 _ABOUT_ZERO = ("V", "A", "s")  # units of what is meant to be nothing
@@ -124,7 +125,8 @@ def _table(axes: Axes, quantity: Quantity) -> None:
         known = np.isfinite(x) & np.isfinite(y) & ((x > 0) | (not spectrum and not ratio))
         if ratio:
             y, doubt = y / x, doubt / x
-        (line,) = axes.plot(x[known], y[known], linewidth=1, label=label)
+        marker = "o" if known.sum() < _FEW_POINTS else ""
+        (line,) = axes.plot(x[known], y[known], marker=marker, markersize=3, linewidth=1, label=label)
         axes.fill_between(x[known], (y - doubt)[known], (y + doubt)[known], color=line.get_color(), alpha=0.25)
     if spectrum:
         axes.set_xscale("log")

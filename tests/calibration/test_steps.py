@@ -31,7 +31,8 @@ def test_the_size_of_a_converters_steps_is_told_by_the_readings(source, low, hig
     bench = opened(2, replaced={"source": f"source: {{{source}gain_error: 2 %, offset: 5 mV}}\n"})
     subject = subject_of(bench)
     measured = Gains(samples=4000).measurements(subject)
-    fit = LevelsFit(subject, [state_of(measured, [_take(bench, each, bench.sampling) for each in measured])], afresh=True)
+    taken = [_take(bench, each, bench.sampling) for each in measured]
+    fit = LevelsFit(subject, [state_of(measured, taken)], afresh=True)
     assert low < fit.step * fit.steps.reach.max() < high
 
 
