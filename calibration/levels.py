@@ -290,7 +290,7 @@ class LevelsFit:
         return {name: labels for name, labels in listed.items() if labels}
 
     def _by_data_sheet(self) -> Array:
-        """Return what gains would be believed to without references and records, (shared parameter,); 0 for the rest."""
+        """Return how well gains would be known without references and records, (shared parameter,); 0 else."""
         found, assumed = np.zeros(len(self.shared.values)), self.subject.assumed
         found[self.layout.source_gain], found[self.layout.meter_gain] = assumed.source_gain, assumed.meter_gain
         return found

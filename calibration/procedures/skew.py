@@ -283,8 +283,8 @@ def _words_of_frequency(subject: Subject, taken: Sequence[Taken], fast: Delays, 
     return [
         f"{shown(nodes[found].tolist())} change with frequency, which a delay does not: capacitance, or a channel that "
         f"reads the generator itself. {nodes[worst]} looks as if it were sampled about "
-        f"{max(tau[worst], abs(apart[worst])):.2g} s early; run freqprop calibrate relaxation, then skew again, or nudge "
-        "more slowly; bias tells what is read of the generator"
+        f"{max(tau[worst], abs(apart[worst])):.2g} s early; run freqprop calibrate relaxation, then skew again, or "
+        "nudge more slowly; bias tells what is read of the generator"
     ]
 
 
