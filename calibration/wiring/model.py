@@ -34,9 +34,9 @@ _OWN = 0.5  # of an element's tolerance: by how much it may stray from setting t
 _UNREAD = 1e-3  # of the drive: what a lead that hangs in the air may pick up
 _SINGULAR = 1e15
 _FLOATING = "a part of the network hangs on nothing, so that it has no voltages"
-_MOST_STEPS = 15
+_MOST_STEPS, _FEW_STEPS = 15, 4
 _SETTLED = 1e-2  # of chi^2 / 2
-_HOPELESS = 40.0  # of ln: how far behind what is hoped for a fit is given up
+_HOPELESS = 40.0  # of ln, and a tenth of what is hoped for: how far behind that a fit is given up
 
 
 @dataclass(frozen=True)
@@ -300,7 +300,7 @@ class Fit:
     """How well a hypothesis explains the readings.
 
     ln_evidence: up to a constant, prior included. chi_square: with the nuisances' pull. finished: false where a fit
-    was given up, since it promised nothing.
+    was left before its end, since others promised more.
     """
 
     hypothesis: Hypothesis
@@ -335,8 +335,9 @@ def unread_sigma(observed: Observed, hypothesis: Hypothesis, sigma: Array) -> Ar
 def fit(observed: Observed, hypothesis: Hypothesis, start: Point | None = None, hope: float = -np.inf) -> Fit:
     """Return the nuisances that explain the readings best, and the evidence by Laplace's method.
 
-    The normal equations are kept for several steps where they still lead down. hope: a log evidence; once a next step
-    promises to stay far below it no more are made, and what is returned is not `finished`. Raises ModelError.
+    The normal equations are kept for several steps where they still lead down. hope: a log evidence that it should come
+    near to: few steps are made then, none once they promise to stay far below, and it may not be `finished` after them.
+    Raises ModelError.
     """
     belief = believed(observed, hypothesis)
     sigma = unread_sigma(observed, hypothesis, observed.sigma)
@@ -344,17 +345,17 @@ def fit(observed: Observed, hypothesis: Hypothesis, start: Point | None = None, 
     point = start or nothing(observed, belief)
     at = linearise(observed, hypothesis, belief, point, sigma)
     normal, reached = Normal(observed, belief, at), cost(belief, at, point)
-    fresh, finished = True, True
-    for _ in range(_MOST_STEPS):
+    fresh, finished = True, False
+    for _ in range(_MOST_STEPS if hope == -np.inf else _FEW_STEPS):
         downhill = gradient(observed, belief, at, point)
         step, own = normal.solve(*downhill)
         promised = 0.5 * float(downhill[0] @ step + (downhill[1] * own).sum())
-        if fixed - 0.5 * normal.ln_determinant - reached + 1.5 * promised < hope - _HOPELESS:
-            finished = False
+        if fixed - 0.5 * normal.ln_determinant - reached + 1.5 * promised < hope - _HOPELESS - 0.1 * abs(hope):
             break
         point, at, now, fraction = _downhill(observed, hypothesis, belief, sigma, (point, at, reached), (step, own))
         gained, reached = reached - now, now
         if gained < _SETTLED and fresh:
+            finished = True
             break
         fresh = gained > 1.0 or fraction < 1 or gained < _SETTLED  # else the old equations will do once more
         if fresh:
@@ -362,7 +363,7 @@ def fit(observed: Observed, hypothesis: Hypothesis, start: Point | None = None, 
     if not fresh:
         normal = Normal(observed, belief, at)
     ln_evidence = fixed - reached - 0.5 * normal.ln_determinant
-    return Fit(hypothesis, ln_evidence, 2 * reached, point, belief, at, normal, finished)
+    return Fit(hypothesis, ln_evidence, 2 * reached, point, belief, at, normal, finished or hope == -np.inf)
 
 
 def _downhill(

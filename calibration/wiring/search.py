@@ -29,7 +29,7 @@ from calibration.wiring.model import (
 from calibration.wiring.screen import Candidate, Screen
 
 _ROUGH = 3e-3  # of the readings' size: what second orders of the nuisances may leave
-_WIDTH, _DEPTH = 4, 6
+_WIDTH, _DEPTH, _ROUNDS = 4, 6, 4
 _AT_LEAST, _CHILDREN, _MOST = (
     3,
     10,
@@ -52,20 +52,34 @@ class Search:
         first = self.fitted(self.observed.places.faultless)
         if first is None:
             raise ModelError("the network as it is listed has no voltages: a part of it hangs on nothing")
-        front, best = [first], first.ln_evidence
+        front = [first]
+        for _ in range(_ROUNDS):
+            self.advance(front)
+            self.exchange()
+            best = self.finished_best()
+            if self._explains(best) or any(best is one for one in front):
+                break
+            front = [best]
+        for one in self.ranked():
+            if not one.finished and one.ln_evidence > best.ln_evidence - 2 * _NEAR:
+                self.fitted(one.hypothesis)
+        return self.ranked()
+
+    def advance(self, front: list[Fit]) -> None:
+        """Add faults to the hypotheses of a front, one after the other, as long as that explains more."""
+        best = max(one.ln_evidence for one in front)
         for _ in range(_DEPTH):
             children: dict[Hypothesis, Fit] = {}
             for parent in front[:_WIDTH]:
                 children |= {child.hypothesis: child for child in self.extended(parent)}
-            front = sorted(children.values(), key=lambda one: -one.ln_evidence)
+            likely = sorted(children.values(), key=lambda one: -one.ln_evidence)[:_WIDTH]
+            whole = [one for given_up in likely if (one := self.fitted(given_up.hypothesis)) is not None]
+            front = sorted(whole, key=lambda one: -one.ln_evidence)
             if not front or front[0].ln_evidence <= best:
-                break
+                return
             best = front[0].ln_evidence
-            front = [whole for one in front[:_WIDTH] if (whole := self.fitted(one.hypothesis)) is not None]
             if self._explains(front[0]):  # then nothing that is far behind will overtake it
-                front = [one for one in front if one.ln_evidence > front[0].ln_evidence - 2 * _NEAR]
-        self.exchange()
-        return self.ranked()
+                front = [one for one in front if one.ln_evidence > best - 2 * _NEAR]
 
     def ranked(self) -> list[Fit]:
         """Return all fits so far, the likeliest first."""
@@ -73,15 +87,21 @@ class Search:
 
     def exchange(self) -> None:
         """Take each fault of the best hypothesis out, and look for a better one in its place; till none is."""
-        for _ in range(4):
-            best = self.ranked()[0]
+        for _ in range(_ROUNDS):
+            best = self.finished_best()
             for reduced in self.observed.places.reduced(best.hypothesis):
-                parent = self.fitted(reduced, best, hope=best.ln_evidence)
+                parent = self.fitted(reduced, best)  # to its end: much hangs on it
                 if parent is not None:
                     self.extended(parent)
             self.extended(best)
-            if self.ranked()[0] is best:
+            if self.finished_best() is best:
                 return
+
+    def finished_best(self) -> Fit:
+        """Return the likeliest fit, brought to its end."""
+        while not (best := self.ranked()[0]).finished:
+            self.fitted(best.hypothesis)
+        return best
 
     def fitted(
         self,
