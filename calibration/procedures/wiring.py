@@ -89,7 +89,7 @@ def findings(observed: Observed, names: Names, fits: Sequence[Fit], settings: di
     best = fits[0]
     sure, alternatives = told(observed, names, fits)
     hidden = unseen(observed, best)
-    left = best.chi_square / best.at.residuals.size
+    left = best.chi_square / observed.y.size
     quantities = [_odds(sure)] if sure else []
     quantities += _conductances(observed, best)
     more = {

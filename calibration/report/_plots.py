@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _BLUE, _ORANGE, _VERMILLION, _GREY = "#0072B2", "#E69F00", "#D55E00", "#777777"
 _MOST_LINES = 12
 _MOST_LABELS = 64
+_SMALL = 0.1  # shares below this are drawn in per cent
 _FEW_POINTS = 20  # so few that a line alone hides where they are
 _WIDE, _HIGH = 11.0, 3.0  # inches
 _AS_DEVIATION = (SOURCE_GAIN, METER_GAIN)  # drawn as what they are off from 1
@@ -49,7 +50,8 @@ class Picture:
 def pictures(record: CalibrationRecord) -> list[Picture]:
     """Draw what a record holds; an empty list where there is nothing to see."""
     drawn: list[Picture] = []
-    singles = [each for each in record.quantities if each.points is None and np.isfinite(each.values).any()]
+    drawable = [each for each in record.quantities if each.points is None and np.isfinite(each.values).any()]
+    singles = [each for each in drawable if len(each.labels) > 1]  # one number is read, not drawn
     tables = [each for each in record.quantities if each.points is not None and np.isfinite(each.values).any()]
     if singles:
         drawn.append(_panels(singles, _values, "Values with their 95 % intervals: "))
@@ -92,7 +94,8 @@ def _values(axes: Axes, quantity: Quantity) -> None:
     """Draw one value a label; gains as what they are off from 1."""
     deviation = quantity.name in _AS_DEVIATION
     values = quantity.values - 1 if deviation else quantity.values
-    scale = Scale("%", 0.01) if deviation else scale_of(values, "" if quantity.unit == "1" else quantity.unit)
+    small = quantity.unit == "1" and np.nanmax(np.abs(values)) < _SMALL
+    scale = Scale("%", 0.01) if deviation or small else scale_of(values, quantity.unit.replace("1", ""))
     place = np.arange(len(values))
     axes.errorbar(
         place,

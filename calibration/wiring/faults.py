@@ -202,7 +202,7 @@ def _parts(observed: Observed, fitted: Fit) -> list[Fault]:
 def conductance(fitted: Fit, branch: int) -> tuple[float, float]:
     """Return a branch's conductance in the last state, as it was before, S, and its relative standard uncertainty."""
     siemens = float(np.exp(fitted.belief.base[-1, branch] + fitted.point.shared[branch]))
-    return siemens, float(np.sqrt(fitted.normal.covariance[branch, branch]))
+    return siemens, float(fitted.doubt[branch])
 
 
 def _wrong_words(observed: Observed, fitted: Fit, branch: int) -> str:

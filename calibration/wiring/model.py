@@ -299,8 +299,9 @@ class Normal:
 class Fit:
     """How well a hypothesis explains the readings.
 
-    ln_evidence: up to a constant, prior included. chi_square: with the nuisances' pull. finished: false where a fit
-    was left before its end, since others promised more.
+    ln_evidence: up to a constant, prior included. chi_square: with the nuisances' pull. doubt: standard uncertainties
+    of the shared nuisances, (parameter,). finished: false where a fit was left before its end, since others promised
+    more. Hundreds of fits are kept, so the matrices of `around` (megabytes each) are made again where they are wanted.
     """
 
     hypothesis: Hypothesis
@@ -308,8 +309,7 @@ class Fit:
     chi_square: float
     point: Point
     belief: Belief = field(repr=False)
-    at: At = field(repr=False)
-    normal: Normal = field(repr=False)
+    doubt: Array = field(repr=False)
     finished: bool = True
 
 
@@ -363,7 +363,15 @@ def fit(observed: Observed, hypothesis: Hypothesis, start: Point | None = None, 
     if not fresh:
         normal = Normal(observed, belief, at)
     ln_evidence = fixed - reached - 0.5 * normal.ln_determinant
-    return Fit(hypothesis, ln_evidence, 2 * reached, point, belief, at, normal, finished or hope == -np.inf)
+    doubt = np.sqrt(np.diag(normal.covariance))
+    return Fit(hypothesis, ln_evidence, 2 * reached, point, belief, doubt, finished or hope == -np.inf)
+
+
+def around(observed: Observed, fitted: Fit) -> tuple[At, Normal]:
+    """Return the model and its normal equations where a fit ended."""
+    sigma = unread_sigma(observed, fitted.hypothesis, observed.sigma)
+    at = linearise(observed, fitted.hypothesis, fitted.belief, fitted.point, sigma)
+    return at, Normal(observed, fitted.belief, at)
 
 
 def _downhill(

@@ -20,6 +20,7 @@ from calibration.wiring.model import (
     Normal,
     Observed,
     Point,
+    around,
     believed,
     fit,
     linearise,
@@ -150,10 +151,10 @@ class Search:
 
     def _explains(self, fitted: Fit) -> bool:
         """Say whether a fit leaves so little that no nuisance is bent: then the first screen is to be trusted."""
-        return fitted.chi_square < _EXPLAINED * fitted.at.residuals.size
+        return fitted.chi_square < _EXPLAINED * self.observed.y.size
 
     def _screen(self, parent: Fit) -> Screen:
-        return Screen(self.observed, parent.hypothesis, parent.belief, parent.at, parent.normal, parent.point)
+        return Screen(self.observed, parent.hypothesis, parent.belief, *around(self.observed, parent), parent.point)
 
     def _rough_screen(self, parent: Fit) -> Screen | None:
         observed, belief = self.observed, parent.belief

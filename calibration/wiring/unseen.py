@@ -8,7 +8,7 @@ import numpy as np
 
 from calibration.wiring.faults import SURE
 from calibration.wiring.hypothesis import Move, Part
-from calibration.wiring.model import Fit, Observed
+from calibration.wiring.model import Fit, Observed, around
 from calibration.wiring.screen import Family, Screen
 
 _TWICE = log(2.0)
@@ -30,7 +30,7 @@ def unseen(observed: Observed, fitted: Fit) -> dict[str, list[list[str]]]:
     `twice` and `half`: branches whose conductance could be so much off. A fault is named if the readings that it
     would bring speak for it more than its rarity speaks against it, by 20 to 1; here without noise.
     """
-    screen = Screen(observed, fitted.hypothesis, fitted.belief, fitted.at, fitted.normal, fitted.point)
+    screen = Screen(observed, fitted.hypothesis, fitted.belief, *around(observed, fitted), fitted.point)
     found: dict[str, list[list[str]]] = {}
     for family in screen.families():
         kind = _KINDS.get(family.part or family.move)

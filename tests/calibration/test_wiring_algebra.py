@@ -11,7 +11,7 @@ from wiring_boards import observe, opened
 
 from calibration.wiring import Hypothesis, Move, Part
 from calibration.wiring.hypothesis import NOTHING, displaced, rings
-from calibration.wiring.model import Normal, Point, believed, fit, linearise, nothing
+from calibration.wiring.model import Normal, Point, around, believed, fit, linearise, nothing
 from calibration.wiring.screen import Screen
 
 
@@ -123,7 +123,7 @@ def test_what_a_slightly_wrong_value_gains_is_foretold_though_its_nuisance_is_be
     observed = observe(opened(tmp_path, "wrong: {R10: 0.75}"))
     plain = fit(observed, observed.places.faultless)
     assert plain.chi_square / observed.y.size < 1.3
-    screen = Screen(observed, plain.hypothesis, plain.belief, plain.at, plain.normal, plain.point)
+    screen = Screen(observed, plain.hypothesis, plain.belief, *around(observed, plain), plain.point)
     made = plain.hypothesis.with_part(9, Part.WRONG)
     foretold = next(one for one in screen.candidates(30) if one.hypothesis == made)
     fitted = fit(observed, made)
