@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from freqprop_lab.bench import Bench, BenchChangedError
+from freqprop_lab.bench import Bench, BenchChangedError, BenchWatch
 from freqprop_lab.rules import Block, Example, Measurement, Rule
 from freqprop_lab.runs import Checkpoint, RunFolder
 from freqprop_lab.stopping import Interrupted, StopRequest
@@ -97,8 +97,10 @@ class Trainer:
         settings: TrainingSettings,
         streams: Mapping[str, np.random.Generator],
         state: State,
+        watch: BenchWatch | None = None,
     ) -> None:
         self.bench, self.task, self.rule, self.settings, self.state = bench, task, rule, settings, state
+        self.watch = watch  # probes the bench between epochs
         self._order, self._rounding = streams["order"], streams["rounding"]
         self._volts = bench.scales.volts
         self._levels = task.levels * bench.level_scale
@@ -219,7 +221,7 @@ class Trainer:
 
     def _look_after_bench(self, log: RunFolder) -> None:
         """Probe the bench where that is due. A change is raised with everything saved, so that the run can go on."""
-        watch = self.bench.watch
+        watch = self.watch
         if watch is None or self.state.epoch % watch.every:
             return
         try:
@@ -321,8 +323,8 @@ class Trainer:
             (bench_arrays if isinstance(value, np.ndarray) else bench_values)[f"bench.{name}"] = value
         if self.bench.delays is not None:
             bench_arrays["delays"] = self.bench.delays
-        if self.bench.watch is not None:
-            bench_arrays |= {f"watch.{name}": value for name, value in self.bench.watch.state().items()}
+        if self.watch is not None:
+            bench_arrays |= {f"watch.{name}": value for name, value in self.watch.state().items()}
         arrays = {
             "wished": state.wished,
             "realised": self.bench.conductances,
@@ -351,10 +353,8 @@ class Trainer:
         self.bench.delays = arrays.get("delays")
         held = {**arrays, **values}
         self.bench.restore({name.removeprefix("bench."): held[name] for name in held if name.startswith("bench.")})
-        if self.bench.watch is not None:
-            self.bench.watch.restore(
-                {name.removeprefix("watch."): held[name] for name in held if name.startswith("watch.")}
-            )
+        if self.watch is not None:
+            self.watch.restore({name.removeprefix("watch."): held[name] for name in held if name.startswith("watch.")})
 
     def _tell(self, tell: Callable[[Progress], None], began: float, first: int) -> None:
         state, now = self.state, time.monotonic()

@@ -11,6 +11,7 @@ from freqprop_lab.bench._kinds import (
     Roles,
     describe_bench,
     open_bench,
+    watch_of,
 )
 from freqprop_lab.bench._legs import Leg, input_legs, nudge_legs
 from freqprop_lab.bench._ratings import Margin, margins, rated_conductance
@@ -58,5 +59,6 @@ __all__ = [
     "nudge_legs",
     "open_bench",
     "rated_conductance",
+    "watch_of",
     "wired_network",
 ]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -43,9 +43,6 @@ from freqprop_lab.values import (
 )
 from freqprop_lab.waveform import Waveform
 
-if TYPE_CHECKING:
-    from freqprop_lab.bench._watch import BenchWatch
-
 
 @dataclass(frozen=True)
 class OnChannels:
@@ -67,7 +64,6 @@ class Bench:
     block_steps: int | None = None  # in a block, where its bits hang on where it is cut; None: as many as take a moment
     delays: Array | None = None  # s, (node,): of an unsynchronised meter, once they were learned
     correction: Correction | None = None  # what calibration knows; levels, volts and conductances are true by it
-    watch: BenchWatch | None = None  # probes it between epochs
     settings: BenchSettings | None = None  # the file that it was opened from, and what was asked of it
     request: BenchRequest = BenchRequest()
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from freqprop_lab.bench._bench import Bench
+from freqprop_lab.bench._watch import BenchWatch
 from freqprop_lab.config import BenchRequest, BenchSettings, FileError, Section, load_calibration
 from freqprop_lab.instruments import Meter, Source, TunableResistor
 from freqprop_lab.values import Correction
@@ -117,9 +118,16 @@ def open_bench(settings: BenchSettings, request: BenchRequest | None = None, *, 
         except BaseException:
             bench.close()
             raise
-    if corrected and section is not None and section.self_check is not None:
-        bench.watch = load_calibration(settings, "self-check")(section.self_check)
     return bench
+
+
+def watch_of(bench: Bench) -> BenchWatch | None:
+    """Return what probes a bench between epochs, where its file asks for that; it has not begun yet."""
+    section = None if bench.settings is None else bench.settings.model.calibration
+    if bench.settings is None or section is None or section.self_check is None:
+        return None
+    made = load_calibration(bench.settings, "self-check")(section.self_check)
+    return made if isinstance(made, BenchWatch) else None
 
 
 def describe_bench(settings: BenchSettings) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from freqprop_lab.bench import Bench, margins, open_bench, rated_conductance
+from freqprop_lab.bench import Bench, BenchWatch, margins, open_bench, rated_conductance, watch_of
 from freqprop_lab.config import (
     BenchRequest,
     BenchSettings,
@@ -94,6 +94,7 @@ class Job:
     lowest: Array
     highest: Array
     streams: Mapping[str, np.random.Generator]
+    watch: BenchWatch | None = None
 
     def trainer(self, state: State) -> Trainer:
         """Return a trainer that goes on from a state."""
@@ -107,15 +108,15 @@ class Job:
             model.conductances.rounding == "stochastic",
             model.evaluate_every,
         )
-        return Trainer(self.bench, self.task, self.rule, settings, self.streams, state)
+        return Trainer(self.bench, self.task, self.rule, settings, self.streams, state, self.watch)
 
     def begin(self, conductances: Array) -> tuple[Trainer, Scores]:
         """Program the first conductances, measure the targets and judge the untrained network."""
         wished = np.clip(conductances, self.lowest, self.highest)
         self.bench.program(wished)
         self._learn_delays()
-        if self.bench.watch is not None:
-            self.bench.watch.begin(self.bench)
+        if self.watch is not None:
+            self.watch.begin(self.bench)
         nothing = np.zeros((len(self.task.classes), self.task.n_outputs))
         state = State(wished, nothing, np.zeros(0, dtype=np.intp), np.zeros(0))
         trainer = self.trainer(state)
@@ -191,7 +192,7 @@ def prepare(experiment: ExperimentSettings, bench: Bench) -> Job:
         raise FileError(path, f'section "task.inputs": {error}. {remedy}', where) from None
     lowest, highest = _bounds(experiment, bench)
     highest = _within_ratings(bench, task.levels * bench.level_scale, lowest, highest)
-    return Job(experiment, bench, task, rule, waveform, lowest, highest, streams)
+    return Job(experiment, bench, task, rule, waveform, lowest, highest, streams, watch_of(bench))
 
 
 def _refuse_unreadable(experiment: ExperimentSettings, bench: Bench, waveform: Waveform) -> None:

@@ -106,8 +106,8 @@ def resume(
         with open_bench(settings, request) as bench, watch_signals() as stop, _left_safe(bench):
             trainer = prepare(experiment, bench).trainer(State.of(folder.checkpoint))
             trainer.restore(folder.checkpoint)
-            if calibration is not None and bench.watch is not None:
-                bench.watch.begin(bench)
+            if calibration is not None and trainer.watch is not None:
+                trainer.watch.begin(bench)
             folder.reopen()
             return _run(trainer, folder, Scores(**run.start["untrained"]), stop, tell)
 
