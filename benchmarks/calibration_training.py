@@ -1,10 +1,10 @@
-"""What calibration is worth to training: python benchmarks/calibration_training.py [--quick] [--plot].
+"""What calibration is worth to training: python benchmarks/calibration_training.py [--quick].
 
 One network, three benches: ideal but for noise; with 2 % gain errors, 5 mV offsets, hidden skews of 3 samples and bent
 wipers about a common mode of 2.5 V; and that one after `freqprop calibrate`. Errors are those that an ideal bench would
 measure of what was trained, whatever the bench itself believes. Fixed targets: a table that another network of the same
-wiring made. Moving targets: the paper's, where both the targets and the outputs are off alike. --plot: draw
-docs/images/calibration-training.png.
+wiring made. Moving targets: the paper's, where both the targets and the outputs are off alike. Without --quick it also
+draws docs/images/calibration-training.png.
 """
 
 from __future__ import annotations
@@ -215,6 +215,8 @@ def _all(*, quick: bool) -> dict[tuple[str, str], list[Trained]]:
 def rows(*, quick: bool = False) -> list[Row]:
     """Return the errors of every bench, and the calibrated one's beside the ideal one's."""
     trained, made = _all(quick=quick), []
+    if not quick:
+        _draw(trained)
     for task in ("fixed", "moving"):
         ideal = trained[task, "ideal"]
         for kind in _KINDS:
@@ -228,13 +230,12 @@ def rows(*, quick: bool = False) -> list[Row]:
     return made
 
 
-def draw(*, quick: bool) -> None:
+def _draw(trained: dict[tuple[str, str], list[Trained]]) -> None:
     """Draw the true error by epoch, mean and standard deviation over seeds, for both kinds of targets."""
     import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    trained = _all(quick=quick)
     figure = Figure((10, 4), 110, layout="constrained")
     FigureCanvasAgg(figure)
     colours = dict(zip(_KINDS, ("#0072B2", "#009E73", "#D55E00"), strict=True))
@@ -256,12 +257,8 @@ def draw(*, quick: bool) -> None:
         axes.grid(color="#dddddd")
         axes.legend()
     figure.savefig(_IMAGE, metadata={"Software": None})
-    print(f"wrote {_IMAGE.name}")
 
 
 if __name__ == "__main__":
-    if "--plot" in sys.argv:
-        draw(quick="--quick" in sys.argv)
-    else:
-        for row in rows(quick="--quick" in sys.argv):
-            print(f"{row.claim:130} {row.figure}")
+    for row in rows(quick="--quick" in sys.argv):
+        print(f"{row.claim:130} {row.figure}")
