@@ -7,10 +7,15 @@ import pytest
 from benches import opened
 
 from calibration.correction import CORRECTOR
+from calibration.records import RecordFolder
+from calibration.registry import make_procedure
+from calibration.running import calibrate
 from calibration.self_check import SelfCheck
 from freqprop_lab.bench import BenchChangedError, open_bench
-from freqprop_lab.config import SelfCheckSection, check_bench, parse_experiment, parse_yaml
-from freqprop_lab.session import load_experiment, resume, train
+from freqprop_lab.config import SelfCheckSection, check_bench, parse_experiment, parse_yaml, read_bench_file
+from freqprop_lab.runs import Run, RunError
+from freqprop_lab.session import BenchWishes, load_experiment, request_of, resume, train
+from freqprop_lab.stopping import StopRequest
 from freqprop_lab.values import ConductanceTable, Correction, Drive
 
 SECTION = SelfCheckSection(samples=10_000)
@@ -158,6 +163,32 @@ def test_a_run_stops_safe_names_the_wire_and_goes_on(tmp_path):
     # 75 examples, two records each: the event lies within the epoch that has just ended, or the one before.
     records = stopped.checkpoint.values["bench.records"]
     assert 900 <= records <= 900 + 2 * 2 * 75 + 200
+
+
+def test_after_a_new_calibration_the_run_goes_on(tmp_path):
+    """A channel's gain jumps by a pulled lead; the person calibrates anew, and names the folder."""
+    settings = _experiment(tmp_path, "  folder: calibrations\nfaults: {events: [{after: 900, unread: n5}]}\n")
+    bench_file = tmp_path / "bench.yaml"
+    request = request_of(settings, BenchWishes())
+    with open_bench(read_bench_file(bench_file), request, corrected=False) as bench:
+        calibrate(bench, make_procedure("gains", samples=500), RecordFolder(tmp_path / "calibrations"), StopRequest())
+    run = tmp_path / "run"
+    with pytest.raises(BenchChangedError):
+        train(settings, run=run)
+    assert len(Run(run).start["calibration"]) == 1
+    with open_bench(read_bench_file(bench_file), request, corrected=False) as bench:
+        calibrate(bench, make_procedure("gains", samples=500), RecordFolder(tmp_path / "calibrations"), StopRequest())
+    result = resume(run, calibration=tmp_path / "calibrations")
+    assert result.steps == 8 * 75
+    assert len(list((run / "files" / "calibration").glob("gains-*.json"))) == 2
+
+
+def test_a_run_without_calibration_takes_none(tmp_path):
+    settings = _experiment(tmp_path, "faults: {events: [{after: 900, unread: n5}]}\n")
+    with pytest.raises(BenchChangedError):
+        train(settings, run=tmp_path / "run")
+    with pytest.raises(RunError, match=r"goes by no calibration, so none can take its place"):
+        resume(tmp_path / "run", calibration=tmp_path)
 
 
 def test_a_resumed_run_goes_by_the_same_first_probe(tmp_path):
