@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,7 @@ def _problem(side: int) -> Problem:
     )
 
 
-class Peer:
+class Peer(ABC):
     """What both share: the update, apart from how a state is found. volts: V, of the last nudged state, (node,)."""
 
     def __init__(self, problem: Problem) -> None:
@@ -82,13 +83,13 @@ class Peer:
             gates = np.clip(gates + _ALPHA * moved, _LOWEST, _HIGHEST)
         return gates
 
+    @abstractmethod
     def take(self, gates: Any, levels: Any) -> None:
         """Take the gates of an update and the levels of its example, V."""
-        raise NotImplementedError
 
+    @abstractmethod
     def state(self, nudge: Any) -> Any:
         """Return the node voltages, V, with currents, A, into the outputs."""
-        raise NotImplementedError
 
 
 class Ours(Peer):
