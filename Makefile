@@ -13,7 +13,7 @@ train: $(VENV)/.user
 	$(BIN)/freqprop train $(ARGS)
 
 test: $(VENV)/.developer
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not hardware and not prove" $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not hardware and not prove" $(ARGS)
 
 lint: $(VENV)/.developer
 	$(BIN)/ruff check .
