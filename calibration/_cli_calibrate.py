@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from calibration import RECORDS_FOLDER
+
 if TYPE_CHECKING:
     from calibration.procedure import Plan, Procedure
     from calibration.records import CalibrationRecord, RecordFolder
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from freqprop_lab.bench import Bench
     from freqprop_lab.values import Correction
 
-FOLDER = "calibrations"
 _PLAIN_EVERY = 5.0  # s
 _MOST_LEADS = 16
 _BAD = 1
@@ -63,7 +64,7 @@ def calibrate() -> None:
 
 
 @calibrate.command("report")
-@click.argument("folder", type=click.Path(path_type=Path), default=FOLDER)
+@click.argument("folder", type=click.Path(path_type=Path), default=Path(RECORDS_FOLDER))
 @click.option("--out", type=click.Path(path_type=Path), help="The page; calibration.html in the folder if left out.")
 @click.option("--bench", help="Only the records of the bench of this name.")
 def report(folder: Path, out: Path | None, bench: str | None) -> None:
@@ -91,7 +92,9 @@ def _command(name: str) -> click.Command:
     parameters: list[click.Parameter] = [
         click.Argument(["bench_file"], metavar="BENCH.yaml", type=click.Path(path_type=Path)),
         click.Option(["--dry-run"], is_flag=True, help="Show what would be driven and for how long; drive nothing."),
-        click.Option(["--folder"], type=click.Path(path_type=Path), help=f"Of the records; {FOLDER}/ beside the file."),
+        click.Option(
+            ["--folder"], type=click.Path(path_type=Path), help=f"Of the records; {RECORDS_FOLDER}/ beside the file."
+        ),
         click.Option(["--experiment"], type=click.Path(path_type=Path), help="Whose ports a drawn network gets."),
         click.Option(["--operator"], default="", help="Who does it; the user's name if left out."),
         click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON object a procedure, a line each."),
@@ -169,7 +172,7 @@ def _opened(bench_file: Path, folder: Path | None, experiment: Path | None) -> t
     if experiment is not None:
         request = session.request_of(session.load_experiment(experiment), session.BenchWishes())
     section = settings.model.calibration
-    named = FOLDER if section is None or section.folder is None else section.folder
+    named = RECORDS_FOLDER if section is None or section.folder is None else section.folder
     return open_bench(settings, request, corrected=False), folder or settings.folder / named
 
 

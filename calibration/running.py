@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -36,7 +36,9 @@ def known_records(folder: RecordFolder, bench: Bench, now: datetime) -> dict[str
     """Return the newest valid record of every procedure, of this bench and its instruments."""
     instruments = identities(bench)
     found = {}
-    for name in sorted({record.procedure for _, record in folder.all() if isinstance(record, CalibrationRecord)}):
+    for name in sorted(
+        {record.procedure for _, record in folder.all(raw=False) if isinstance(record, CalibrationRecord)}
+    ):
         chosen = folder.newest(name, bench=bench.name, instruments=instruments, now=now).record
         if chosen is not None:
             found[name] = chosen
@@ -194,9 +196,3 @@ def _somebody() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return ""
-
-
-def in_order(names: Iterable[str], order: Iterable[str]) -> list[str]:
-    """Return names in the order in which a new bench wants them."""
-    wanted = set(names)
-    return [name for name in order if name in wanted]

@@ -69,10 +69,10 @@ class SelfCheck(BenchWatch):
 
     def check(self, bench: Bench) -> None:
         """Probe at the first conductances, and put the present ones back. One pattern; all where that one moved."""
-        subject = self._look(bench)
         trained = bench.conductances.copy()
         bench.program(self._conductances)
         try:
+            subject = self._look(bench)  # only now: currents are sized by what the elements have
             volts, noise = self._probe(bench, subject, range(1))
             if self._chance(subject, volts, noise) > 2 * ndtr(-_ALARM):
                 return

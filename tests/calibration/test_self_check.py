@@ -57,6 +57,19 @@ def test_nothing_is_noticed_where_nothing_happens():
             watch.check(bench)
 
 
+def test_currents_are_probed_alike_whatever_was_trained_meanwhile(tmp_path):
+    """A current is sized by the conductances: by those of the first probe, not by those that training left."""
+    with opened(1) as bench:
+        text = bench.settings.document.text
+    nudge = "nudge: {source: resistor, resistance: 1 kOhm}\n"
+    assert nudge in text
+    with open_bench(check_bench(parse_yaml(text.replace(nudge, ""), tmp_path / "bench.yaml"), tmp_path)) as bench:
+        bench.program(np.full(len(bench.network.tunable), 1e-4))
+        watch = _watched(bench, calibrated=False)
+        _trained(bench, 3.0)
+        _check_often(watch, bench, 5)
+
+
 def test_a_probe_leaves_the_conductances_as_they_were():
     with opened(1) as bench:
         watch = _watched(bench)
