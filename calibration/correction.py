@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from calibration.levels import METER_GAIN, METER_OFFSET, SOURCE_GAIN, SOURCE_OFFSET, SOURCE_OFFSET_CURRENT
+from calibration.quantity_names import PICKUP, QUADRATURE, SKEW, TABLE
 from calibration.records import CalibrationRecord, Chosen, Quantity, RecordFolder, compare
 from calibration.running import identities
 from freqprop_lab.bench import Bench, Corrector
@@ -18,7 +19,6 @@ from freqprop_lab.names import nearest, shown
 from freqprop_lab.values import Array, ConductanceTable, Correction, UsedRecord
 
 USED = ("offsets", "gains", "skew", "bias", "resistors")  # procedures whose records correct a bench
-SKEW, PICKUP, QUADRATURE, TABLE = "skew", "pickup", "pickup in quadrature", "conductance by nominal"
 _DRIFTED = 3.0  # standard uncertainties: of hundreds of values a few lie beyond two
 _MOST_NAMED = 4
 
@@ -52,7 +52,7 @@ def chosen_records(
     """Return the newest valid record of every procedure that is used, held against the bench and its instruments."""
     present = identities(bench)
     return {
-        name: folder.newest(name, now=now, bench=bench.name, instruments=present, max_age=max_age)
+        name: folder.newest(name, now=now, bench=bench.name, instruments=present, max_age=max_age, raw=False)
         for name in USED
         if name in use
     }

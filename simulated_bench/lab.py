@@ -10,7 +10,7 @@ from typing import Annotated, Any, Self
 import numpy as np
 from pydantic import Field
 
-from freqprop_lab.bench import WiredBenchFile, channel_use, input_legs, nudge_legs, wired_network
+from freqprop_lab.bench import WiredBenchFile, channel_use, leads, wired_network
 from freqprop_lab.config import (
     BenchRequest,
     BenchSettings,
@@ -202,17 +202,13 @@ class VirtualLab:
 
     def _connected(self, network: Network, rng: np.random.Generator) -> dict[str, Connection]:
         """Return where each wired source channel is connected: behind its port's resistor, or stiff."""
-        model, kinds = self.model, {}
-        for leg in input_legs(network, model):
-            kind = "current" if model.inputs.source == "current" else "voltage"
-            kinds[leg.node] = Connection(leg.node, -1, kind, model.inputs.resistance or 0.0)  # type: ignore[arg-type]
-        for leg in nudge_legs(network, model):
-            kind = "current" if model.nudge.source == "current" else "voltage"
-            kinds[leg.node] = Connection(leg.node, -1, kind, model.nudge.resistance or 0.0)  # type: ignore[arg-type]
-        terminals = {}
-        for node, place in model.wiring.drives.items():
-            number = self._node(network, node, "wiring.drives")
-            terminals[place] = kinds.get(number, Connection(number, -1, "voltage"))
+        driven = [
+            (place, self._node(network, node, "wiring.drives")) for node, place in self.model.wiring.drives.items()
+        ]
+        terminals = {
+            lead.name: Connection(lead.plus, lead.minus, lead.kind, lead.resistance)
+            for lead in leads(network, self.model, driven)
+        }
         wired = with_true_resistances(list(terminals.values()), self.simulation.parts.source_resistance_tolerance, rng)
         wired = with_drives_exchanged(wired, network.nodes, self.simulation.faults.swapped_drives)
         terminals = dict(zip(terminals, wired, strict=True))

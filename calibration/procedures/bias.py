@@ -20,6 +20,7 @@ from calibration.errors import ProcedureError
 from calibration.ports import task_levels
 from calibration.procedure import Findings, ListedProcedure, Measurement, Taken
 from calibration.procedures.constant_levels import n_periods
+from calibration.quantity_names import PICKUP, QUADRATURE
 from calibration.records import Quantity, Verdict
 from calibration.responses import in_phase, respond
 from calibration.subject import Subject
@@ -91,10 +92,8 @@ class Bias(ListedProcedure):
         elements = tuple(name for name, is_known in zip(network.tunable_names, known, strict=True) if is_known)
         return Findings(
             (
-                Quantity("pickup", "V", channels, pickup[read], stderr[read], spread[read]),
-                Quantity(
-                    "pickup in quadrature", "V", channels, quadrature[read], stderr[read], np.zeros(len(channels))
-                ),
+                Quantity(PICKUP, "V", channels, pickup[read], stderr[read], spread[read]),
+                Quantity(QUADRATURE, "V", channels, quadrature[read], stderr[read], np.zeros(len(channels))),
                 Quantity("update bias", "V^2", elements, update[known], doubt[known], np.zeros(len(elements))),
             ),
             self._verdict(subject, pickup, stderr, b, matters, update),

@@ -17,6 +17,7 @@ from calibration.errors import ProcedureError
 from calibration.levels import LevelsFit, State
 from calibration.procedure import Findings, ListedProcedure, Measurement, Taken
 from calibration.procedures.constant_levels import n_periods, state_of
+from calibration.quantity_names import TABLE
 from calibration.records import Points, Quantity
 from calibration.subject import Subject
 from calibration.tables import Points as Measured
@@ -25,7 +26,7 @@ from calibration.visits import Visits
 from freqprop_lab.names import shown
 from freqprop_lab.values import Array, ChannelDrive
 
-TABLE, WIPER = "conductance by nominal", "wiper and wire resistance"
+WIPER = "wiper and wire resistance"
 REPEATABILITY, HYSTERESIS = "repeatability", "hysteresis"
 _GRID = 65  # values of a continuous element's table
 _SPAN = 10.0  # either way from a unit of conductance, where a continuous element has no bounds

@@ -18,6 +18,7 @@ from calibration.drives import rest, sizes, subject_conductances
 from calibration.errors import ProcedureError
 from calibration.procedure import Findings, ListedProcedure, Measurement, Taken
 from calibration.procedures.constant_levels import n_periods
+from calibration.quantity_names import SKEW
 from calibration.records import Quantity, Verdict
 from calibration.ripple import clear_of_mains, without_lines
 from calibration.subject import Subject
@@ -26,7 +27,6 @@ from freqprop_lab.names import shown
 from freqprop_lab.values import Array, ChannelDrive
 from freqprop_lab.waveform import TwoTone
 
-SKEW = "skew"
 _WAVEFORM = TwoTone()
 _SHARES = (1.0, 0.96, 0.93, 0.89)  # of the amplitude: so a converter of few steps errs in another way in each record
 _REPEATS = len(_SHARES)

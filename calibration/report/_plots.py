@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from calibration.correction import TABLE
 from calibration.levels import METER_GAIN, SOURCE_GAIN
+from calibration.quantity_names import TABLE
 from calibration.records import CalibrationRecord, Quantity
 from freqprop_lab.report import Scale, scale_of
 from freqprop_lab.values import Array

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from benches import RESISTOR_COUPLED, opened
 
-from calibration.correction import TABLE
+from calibration.quantity_names import TABLE
 from calibration.records import CalibrationRecord, InstrumentId, Points, Quantity, RecordFolder, Verdict
 from calibration.registry import make_procedure
 from calibration.running import calibrate
