@@ -1,7 +1,8 @@
 """How surely `wiring` names random faults: python benchmarks/calibration_wiring.py [--quick] [--show].
 
-Random benches of 16 to 40 nodes, 0 to 3 faults whose effect on the best drive exceeds 8 standard errors. --show: every
-bench that was not named exactly, with what was said instead.
+200 random benches of 16 to 40 nodes, 0 to 3 faults whose effect on the best drive exceeds 8 standard errors, and 150
+more without any. The procedure was tuned on benches of other seeds. --show: every bench that was not named exactly, with
+what was said instead.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from calibration.subject import subject_of
 from freqprop_lab.stopping import StopRequest
 
 COMMAND = "python benchmarks/calibration_wiring.py"
-_SEED = 20261126
-_FULL, _QUICK = 200, 20
+_SEED = 271828
+_FULL, _QUICK = (200, 150), (20, 4)  # benches with 0 to 3 faults in turn, and more that have none
 # How the procedure calls what the simulated bench's file calls otherwise.
 _CALLED = {
     "swapped_reads": "meter leads",
@@ -61,11 +62,11 @@ class Trial:
         return "ambiguous" if sorted(self.truth) in each else "wrong"
 
 
-def trial(number: int) -> Trial:
+def trial(number: int, n_faults: int) -> Trial:
     """Draw a bench, run the procedure on it, and compare."""
     rng = np.random.default_rng([_SEED, number])
     with tempfile.TemporaryDirectory() as folder:
-        bench, faults, vain = seen_bench(rng, number, number % 4, Path(folder))
+        bench, faults, vain = seen_bench(rng, number, n_faults, Path(folder))
     truth = tuple((_CALLED[kind], names) for kind, names in faults.named)
     start = time.perf_counter()
     procedure = Wiring(samples=SAMPLES, volts=VOLTS)
@@ -93,15 +94,16 @@ def share(hits: int, of: int) -> str:
 
 def rows(*, quick: bool = False, show: bool = False) -> list[Row]:
     """Return shares of benches, by number and by kind of faults."""
-    n = _QUICK if quick else _FULL
+    drawn, more = _QUICK if quick else _FULL
+    n_faults = [number % 4 for number in range(drawn)] + [0] * more
     with ProcessPoolExecutor(2) as pool:
-        trials = list(pool.map(trial, range(n)))
+        trials = list(pool.map(trial, range(len(n_faults)), n_faults))
     if show:
         for one in trials:
             if one.outcome != "exact":
                 print(one.number, one.outcome, "truth", one.truth, "named", one.named, "or", one.alternatives)
     faultless, faulty = [one for one in trials if not one.truth], [one for one in trials if one.truth]
-    where = f"{n} random benches of 16 to 40 nodes, effect above {SEEN:g} standard errors"
+    where = f"random benches of 16 to 40 nodes, effect above {SEEN:g} standard errors"
     found = [
         Row(f"wiring, {where}: no false alarm on the faultless", _exact(faultless), COMMAND),
         Row(f"wiring, {where}: all faults named exactly", _exact(faulty), COMMAND),
@@ -114,9 +116,9 @@ def rows(*, quick: bool = False, show: bool = False) -> list[Row]:
         chosen = [one for one in faulty if len(one.truth) == count]
         found.append(Row(f"wiring: all named exactly, {count} fault{'s' * (count > 1)}", _exact(chosen), COMMAND))
     for kind in KINDS:
-        drawn = [(named in one.named, named) for one in faulty for named in one.truth if named[0] == _CALLED[kind]]
+        told = [(named in one.named, named) for one in faulty for named in one.truth if named[0] == _CALLED[kind]]
         vain = Counter(kind for one in trials for kind in one.vain)[kind]
-        figure = f"{share(sum(hit for hit, _ in drawn), len(drawn))}; {vain} draws were too small to be seen"
+        figure = f"{share(sum(hit for hit, _ in told), len(told))}; {vain} draws were too small to be seen"
         found.append(Row(f"wiring: named, of the kind {_CALLED[kind]}", figure, COMMAND))
     seconds = [one.seconds for one in trials]
     time_taken = f"median {np.median(seconds):.1f} s, longest {max(seconds):.1f} s"
