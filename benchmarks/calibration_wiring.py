@@ -1,8 +1,8 @@
 """How surely `wiring` names random faults: python benchmarks/calibration_wiring.py [--quick] [--show].
 
 200 random benches of 16 to 40 nodes, 0 to 3 faults whose effect on the best drive exceeds 8 standard errors, and 150
-more without any. The procedure was tuned on benches of other seeds. --show: every bench that was not named exactly, with
-what was said instead.
+more without any. The procedure was tuned on benches of other seeds. --show: every bench that was not named exactly,
+with what was said instead.
 """
 
 from __future__ import annotations
