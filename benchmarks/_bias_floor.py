@@ -56,12 +56,10 @@ def final_error(trial: int, *, pickup: str, corrected: bool, epochs: int) -> flo
 def _by_hand(bench: Any) -> Any:
     from calibration.registry import make_procedure
     from calibration.running import run_procedure
-    from calibration.subject import subject_of
-    from freqprop_lab.stopping import StopRequest
     from freqprop_lab.values import Correction
 
-    findings = run_procedure(bench, make_procedure("bias"), subject_of(bench), StopRequest(), lambda *_: None)
-    pickup = next(quantity for quantity in findings.quantities if quantity.name == "pickup")
+    findings = run_procedure(bench, make_procedure("bias"))
+    pickup = findings.quantity("pickup")
     nodes = {channel: node for node, channel in bench.meter_channels.items()}
     by_node = np.zeros(len(bench.network.nodes))
     for channel, value in zip(pickup.labels, pickup.values, strict=True):

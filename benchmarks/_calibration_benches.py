@@ -16,7 +16,6 @@ from calibration.running import run_procedure
 from calibration.subject import Subject, subject_of
 from freqprop_lab.bench import open_bench
 from freqprop_lab.config import BenchRequest, check_bench, parse_yaml
-from freqprop_lab.stopping import StopRequest
 from freqprop_lab.values import Array
 from simulated_bench.numeric import NumericBench
 
@@ -68,20 +67,12 @@ def found_by(
     """Run a procedure, what is known from others beside it; and the bench as the procedure saw it."""
     subject = subject_of(bench, known)
     procedure = make_procedure(name, **options)
-    return run_procedure(bench, procedure, subject, StopRequest(), lambda *_: None), subject
+    return run_procedure(bench, procedure, subject=subject), subject
 
 
 def as_record(name: str, findings: Findings, bench: NumericBench) -> CalibrationRecord:
     """Return what a later procedure would find in the folder."""
-    return CalibrationRecord(
-        procedure=name,
-        bench=bench.name,
-        time=datetime.now(UTC),
-        instruments=(),
-        quantities=findings.quantities,
-        verdict=findings.verdict,
-        raw=dict(findings.arrays),
-    )
+    return findings.as_record(name, bench.name, datetime.now(UTC))
 
 
 def fit_again(subject: Subject, findings: Findings, *, afresh: bool) -> LevelsFit:

@@ -67,31 +67,27 @@ def calibrate(seed: int, tally: Tally) -> None:
     volts = float(np.random.default_rng(seed).uniform(0.9, 1.0))
     gains, subject = found_by(bench, "gains", volts=volts)
     for name, values in true.items():
-        tally.hold(name, _named(gains, name), values)
+        tally.hold(name, gains.quantity(name), values)
     _against_bound(bench, gains, tally, subject)
     known = {"gains": as_record("gains", gains, bench)}
     offsets, _ = found_by(bench, "offsets", known, volts=volts)
     for name in ("source offset", "meter offset"):
-        tally.hold(f"{name}, by offsets", _named(offsets, name), true[name])
+        tally.hold(f"{name}, by offsets", offsets.quantity(name), true[name])
     network, _ = found_by(bench, "network", known, volts=volts)
-    tally.hold("conductance", _named(network, "conductance"), bench.truth().tunable)
+    tally.hold("conductance", network.quantity("conductance"), bench.truth().tunable)
     skew, _ = found_by(bench, "skew", known, volts=volts)
-    tally.hold("skew", _named(skew, "skew"), truth.meter_delay - truth.meter_skew)
+    tally.hold("skew", skew.quantity("skew"), truth.meter_delay - truth.meter_skew)
     small, _ = found_by(bench, "skew", known, volts=volts / 10, samples=400)
-    late = _named(small, "skew")
+    late = small.quantity("skew")
     tally.hold("skew at a signal of 100 times the noise", late, truth.meter_delay - truth.meter_skew)
     tally.keep("skew", np.abs(late.values - truth.meter_delay + truth.meter_skew) * 2000.0)
     resistors, _ = found_by(bench, "resistors", known, volts=volts, samples=1000)
-    table = _named(resistors, "conductance by nominal")
+    table = resistors.quantity("conductance by nominal")
     assert table.points is not None
     nominal = table.points.of(len(table.labels))
     there = np.array([bench.truth().conductance(column) for column in nominal.T]).T
     tally.hold("conductance by nominal", table, there)
-    tally.hold("wiper and wire resistance", _named(resistors, "wiper and wire resistance"), 1 / there[:, -1])
-
-
-def _named(findings: Findings, name: str) -> Quantity:
-    return next(quantity for quantity in findings.quantities if quantity.name == name)
+    tally.hold("wiper and wire resistance", resistors.quantity("wiper and wire resistance"), 1 / there[:, -1])
 
 
 def _against_bound(bench: NumericBench, gains: Findings, tally: Tally, subject: object) -> None:
@@ -117,7 +113,7 @@ def accuracy(seeds: Iterable[int]) -> tuple[float, float, int]:
     for seed in seeds:
         bench = random_bench(seed, CONTINUOUS, "0 V")
         network, _ = found_by(bench, "network")
-        found = _named(network, "conductance")
+        found = network.quantity("conductance")
         relative = found.standard_uncertainty / found.values
         if (relative > _WELL).any():
             continue

@@ -23,15 +23,13 @@ _TRIALS, _FLOORS, _EPOCHS = 40, 10, 200
 
 
 def checked(bench: Any, **options: Any) -> tuple[str, dict[str, Any]]:
-    """Return status and settings of what `gradient` finds on a bench."""
+    """Return status and outcome of what `gradient` finds on a bench."""
     from calibration.registry import make_procedure
     from calibration.running import run_procedure
-    from calibration.subject import subject_of
-    from freqprop_lab.stopping import StopRequest
 
     procedure = make_procedure("gradient", **options)
-    findings = run_procedure(bench, procedure, subject_of(bench), StopRequest(), lambda *_: None)
-    return findings.verdict.status, dict(findings.settings)
+    findings = run_procedure(bench, procedure)
+    return findings.verdict.status, dict(findings.outcome)
 
 
 def hits(cause: str | None, trials: Iterable[int]) -> list[bool]:
@@ -44,20 +42,20 @@ def outcomes(cause: str | None, trials: Iterable[int]) -> list[tuple[bool, bool]
     found = []
     for trial in trials:
         with planted_bench(cause, trial) as (bench, options):
-            status, settings = checked(bench, **options)
-            hit = status == "good" if cause is None else settings["main cause"] == cause
-            found.append((hit, hit and cause in _MENDED and _is_mended(bench, options, settings)))
+            status, outcome = checked(bench, **options)
+            hit = status == "good" if cause is None else outcome["main_cause"] == cause
+            found.append((hit, hit and cause in _MENDED and _is_mended(bench, options, outcome)))
     return found
 
 
 _MENDED = ("gamma too large", "omega too fast")
 
 
-def _is_mended(bench: Any, options: dict[str, Any], settings: dict[str, Any]) -> bool:
+def _is_mended(bench: Any, options: dict[str, Any], outcome: dict[str, Any]) -> bool:
     """Do what the words say, and look again."""
-    if settings["frequency to use"] is not None:
-        bench.sampling = bench.sampling.model_copy(update={"frequency": settings["frequency to use"]})
-    gamma = settings["gamma to use"] or options["gamma"]
+    if outcome["frequency_to_use"] is not None:
+        bench.sampling = bench.sampling.model_copy(update={"frequency": outcome["frequency_to_use"]})
+    gamma = outcome["gamma_to_use"] or options["gamma"]
     return checked(bench, **(options | {"gamma": gamma}))[0] == "good"
 
 

@@ -167,12 +167,11 @@ def _calibrate(bench_file: Path, experiment: Any) -> None:
     from freqprop_lab.bench import open_bench
     from freqprop_lab.config import read_bench_file
     from freqprop_lab.session import BenchWishes, request_of
-    from freqprop_lab.stopping import StopRequest
 
     folder = RecordFolder(bench_file.parent / "calibrations")
     with open_bench(read_bench_file(bench_file), request_of(experiment, BenchWishes()), corrected=False) as bench:
         for name in ("gains", "skew", "resistors"):
-            calibrate(bench, make_procedure(name), folder, StopRequest())
+            calibrate(bench, make_procedure(name), folder)
 
 
 def _true_errors(folder: Path, experiment: Any, conductances: list[Any]) -> list[float]:

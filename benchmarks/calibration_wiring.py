@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +22,7 @@ from _wiring_benches import KINDS, SAMPLES, SEEN, VOLTS, seen_bench
 
 from calibration.procedures.wiring import Wiring
 from calibration.running import run_procedure
-from calibration.subject import subject_of
-from freqprop_lab.stopping import StopRequest
+from calibration.wiring import Fault, Outcome
 
 COMMAND = "python benchmarks/calibration_wiring.py"
 _SEED = 271828
@@ -70,16 +70,14 @@ def trial(number: int, n_faults: int) -> Trial:
     truth = tuple((_CALLED[kind], names) for kind, names in faults.named)
     start = time.perf_counter()
     procedure = Wiring(samples=SAMPLES, volts=VOLTS)
-    found = run_procedure(bench, procedure, subject_of(bench), StopRequest(), lambda *_: None)
-    seconds = time.perf_counter() - start
-    alternatives = tuple(_named(one["faults"]) for one in found.settings["alternatives"])
-    return Trial(
-        number, truth, _named(found.settings["faults"]), alternatives, tuple(vain), seconds, found.verdict.words
-    )
+    found = run_procedure(bench, procedure)
+    seconds, outcome = time.perf_counter() - start, Outcome.of(found.outcome)
+    alternatives = tuple(_named(one.faults) for one in outcome.alternatives)
+    return Trial(number, truth, _named(outcome.faults), alternatives, tuple(vain), seconds, found.verdict.words)
 
 
-def _named(listed: list[dict[str, list[str]]]) -> tuple[Named, ...]:
-    return tuple((str(one["kind"]), tuple(sorted(one["where"]))) for one in listed)
+def _named(faults: Iterable[Fault]) -> tuple[Named, ...]:
+    return tuple((fault.kind, tuple(sorted(fault.where))) for fault in faults)
 
 
 def share(hits: int, of: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 import time
@@ -14,19 +13,36 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from calibration import RECORDS_FOLDER
+from calibration.record_names import RECORDS_FOLDER
 
 if TYPE_CHECKING:
+    from calibration.options import Option
     from calibration.procedure import Plan, Procedure
     from calibration.records import CalibrationRecord, RecordFolder
     from calibration.subject import Subject
     from freqprop_lab.bench import Bench
-    from freqprop_lab.values import Correction
 
 _PLAIN_EVERY = 5.0  # s
 _MOST_LEADS = 16
 _BAD = 1
 _ALL = "all"
+
+
+class _Asked(click.ParamType[Any]):
+    """An option of a procedure: a number with or without its unit, a share that may be in per cent, or text."""
+
+    def __init__(self, option: Option) -> None:
+        kinds = {"": type(option.default).__name__, "1": "share"}
+        self.name, self._option = kinds.get(option.unit, option.unit), option
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the plain value; bounds are the procedure's to check."""
+        from calibration.options import parse  # noqa: PLC0415
+
+        try:
+            return parse(self._option, value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class _Procedures(click.Group):
@@ -77,16 +93,15 @@ def report(folder: Path, out: Path | None, bench: str | None) -> None:
 
 
 def _command(name: str) -> click.Command:
+    from calibration.options import options_of  # noqa: PLC0415
     from calibration.registry import procedure_class  # noqa: PLC0415
 
+    options: tuple[Option, ...] = ()
     if name == _ALL:
-        options, words = (
-            {},
-            "Run every procedure that this bench allows, in the order in which they build on each other.",
-        )
+        words = "Run every procedure that this bench allows, in the order in which they build on each other."
     else:
         cls = procedure_class(name)
-        options = {field.name: field.default for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        options = options_of(cls)
         needs = "".join(f"\n\n- {need}" for need in cls.needs)
         words = f"{cls.title[0].upper()}{cls.title[1:]}.{' It needs:' if needs else ''}{needs}"
     parameters: list[click.Parameter] = [
@@ -100,9 +115,8 @@ def _command(name: str) -> click.Command:
         click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON object a procedure, a line each."),
     ]
     parameters += [
-        click.Option([f"--{field.replace('_', '-')}"], default=default, show_default=default is not None)
-        for field, default in options.items()
-        if isinstance(default, bool | int | float | str)
+        click.Option([each.flag], type=_Asked(each), default=each.default, show_default=True, help=each.says)
+        for each in options
     ]
 
     def run(**given: Any) -> None:
@@ -135,6 +149,7 @@ def _calibrate(
     as_json: bool,
     all_of_them: bool,
 ) -> None:
+    from calibration.correction import correction_from  # noqa: PLC0415
     from calibration.records import RecordFolder  # noqa: PLC0415
     from calibration.running import known_records  # noqa: PLC0415
     from calibration.subject import subject_of  # noqa: PLC0415
@@ -142,10 +157,11 @@ def _calibrate(
 
     bench, place = _opened(bench_file, folder, experiment)
     records = RecordFolder(place)
-    worst = "good"
+    any_bad = False
     with bench, watch_signals() as stop:
         for procedure in procedures:
-            bench.correction = _correction(bench, records) if procedure.corrected else None
+            wants = procedure.wants_corrected_bench
+            bench.correction = correction_from(bench, records, datetime.now(UTC)) if wants else None
             subject = subject_of(bench, known_records(records, bench, datetime.now(UTC)))
             plan = _planned(procedure, subject, skip=all_of_them)
             if plan is None:
@@ -155,10 +171,10 @@ def _calibrate(
             if dry_run:
                 continue
             record = _one(bench, procedure, records, operator, stop, as_json=as_json)
-            worst = "bad" if "bad" in (worst, record.verdict.status) else record.verdict.status
+            any_bad |= record.verdict.status == "bad"
     if dry_run:
         click.echo("nothing was driven")
-    elif worst == "bad":
+    elif any_bad:
         sys.exit(_BAD)
 
 
@@ -174,18 +190,6 @@ def _opened(bench_file: Path, folder: Path | None, experiment: Path | None) -> t
     section = settings.model.calibration
     named = RECORDS_FOLDER if section is None or section.folder is None else section.folder
     return open_bench(settings, request, corrected=False), folder or settings.folder / named
-
-
-def _correction(bench: Bench, records: RecordFolder) -> Correction | None:
-    """Return what the records so far make of the bench, for a procedure that checks it; None where there are none."""
-    from calibration.correction import USED, chosen_records, correction_of  # noqa: PLC0415
-
-    section = None if bench.settings is None else bench.settings.model.calibration
-    use = USED if section is None or section.use is None else section.use
-    chosen = chosen_records(records, bench, use, datetime.now(UTC), None)
-    if all(each.record is None for each in chosen.values()):
-        return None
-    return correction_of(bench, records, chosen)
 
 
 def _planned(procedure: Procedure, subject: Subject, *, skip: bool) -> Plan | None:
@@ -210,7 +214,7 @@ def _one(
     from calibration.running import calibrate as run  # noqa: PLC0415
 
     with _progress(procedure.name) as tell:
-        done = run(bench, procedure, records, stop, operator=operator, tell=tell)
+        done = run(bench, procedure, records, stop=stop, tell=tell, operator=operator)
     record = done.record
     if as_json:
         told = {"procedure": record.procedure, "path": str(done.path), "verdict": vars(record.verdict)}
@@ -230,8 +234,7 @@ def _show_plan(procedure: Procedure, plan: Plan, subject: Subject) -> None:
     live = [number for number, on in enumerate(subject.live) if on]
     for number in live[:_MOST_LEADS]:
         lead = subject.leads[number]
-        unit = "V" if lead.kind == "voltage" else "A"
-        span = f"{plan.lowest[number]:.4g} to {plan.highest[number]:.4g} {unit}"
+        span = f"{plan.lowest[number]:.4g} to {plan.highest[number]:.4g} {lead.unit}"
         click.echo(f"  drives {lead.name:16} at node {subject.node_of(lead):12} {span}")
     if len(live) > _MOST_LEADS:
         click.echo(f"  ... and {len(live) - _MOST_LEADS} more channels")

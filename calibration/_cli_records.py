@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from calibration import RECORDS_FOLDER
 from calibration._numbers import measure, with_doubt
+from calibration.record_names import RECORDS_FOLDER
 
 if TYPE_CHECKING:
     from calibration.records import CalibrationRecord, Comparison, Drift, Quantity, RecordError
@@ -141,6 +141,8 @@ def _show(record: CalibrationRecord, now: datetime) -> None:
         click.echo(f"instrument {instrument.name}: {instrument.words}{firmware}")
     for name, value in record.settings.items():
         click.echo(f"setting {name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
+    for name, value in record.outcome.items():
+        click.echo(f"outcome {name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
     for name, array in record.raw.items():
         click.echo(f"raw data {name}: {array.dtype}, shape {array.shape}")
     for words in record.assumptions:

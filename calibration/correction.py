@@ -9,16 +9,26 @@ from pathlib import Path
 
 import numpy as np
 
-from calibration.levels import METER_GAIN, METER_OFFSET, SOURCE_GAIN, SOURCE_OFFSET, SOURCE_OFFSET_CURRENT
-from calibration.quantity_names import PICKUP, QUADRATURE, SKEW, TABLE
+from calibration.record_names import (
+    FREQUENCY,
+    METER_GAIN,
+    METER_OFFSET,
+    PICKUP,
+    QUADRATURE,
+    SKEW,
+    SOURCE_GAIN,
+    SOURCE_OFFSET,
+    SOURCE_OFFSET_CURRENT,
+    TABLE,
+)
 from calibration.records import CalibrationRecord, Chosen, Quantity, RecordFolder, compare
+from calibration.registry import correcting_procedures
 from calibration.running import identities
 from freqprop_lab.bench import Bench, Corrector
-from freqprop_lab.config import BenchSettings, FileError
+from freqprop_lab.config import BenchSettings, CalibrationSection, FileError
 from freqprop_lab.names import nearest, shown
 from freqprop_lab.values import Array, ConductanceTable, Correction, UsedRecord
 
-USED = ("offsets", "gains", "skew", "bias", "resistors")  # procedures whose records correct a bench
 _DRIFTED = 3.0  # standard uncertainties: of hundreds of values a few lie beyond two
 _MOST_NAMED = 4
 
@@ -31,30 +41,45 @@ class RecordsCorrector(Corrector):
         settings = bench.settings
         if settings is None or settings.model.calibration is None or settings.model.calibration.folder is None:
             return Correction()
-        section = settings.model.calibration
-        for number, name in enumerate(section.use or ()):
-            if name not in USED:
-                message = f'calibration.use: "{name}" corrects nothing.{nearest(name, USED)} Allowed: {shown(USED)}'
-                raise FileError(settings.document.path, message, settings.document.line(("calibration", "use", number)))
-        folder = RecordFolder(settings.folder / str(section.folder))
-        age = None if section.max_age is None else timedelta(seconds=section.max_age)
-        chosen = chosen_records(folder, bench, section.use or USED, datetime.now(UTC), age)
-        _refuse_none(settings, folder, chosen)
+        folder = RecordFolder(settings.folder / str(settings.model.calibration.folder))
+        chosen = chosen_records(folder, bench, datetime.now(UTC))
+        if all(each.record is None for each in chosen.values()):
+            raise _none_usable(settings, folder, chosen)
         return correction_of(bench, folder, chosen)
 
 
 CORRECTOR = RecordsCorrector()
 
 
-def chosen_records(
-    folder: RecordFolder, bench: Bench, use: list[str] | tuple[str, ...], now: datetime, max_age: timedelta | None
-) -> dict[str, Chosen]:
-    """Return the newest valid record of every procedure that is used, held against the bench and its instruments."""
-    present = identities(bench)
+def correction_from(bench: Bench, folder: RecordFolder, now: datetime) -> Correction | None:
+    """Return what the records in a folder make of a bench, as its file wants them used; None where none may be.
+
+    Raises FileError for a wrong `calibration.use`, InstrumentError where an instrument doesn't say who it is.
+    """
+    chosen = chosen_records(folder, bench, now)
+    if all(each.record is None for each in chosen.values()):
+        return None
+    return correction_of(bench, folder, chosen)
+
+
+def chosen_records(folder: RecordFolder, bench: Bench, now: datetime) -> dict[str, Chosen]:
+    """Return the newest valid record of every procedure that is used, held against the bench and its instruments.
+
+    Which are used, and from what age on they are stale: `calibration` in the bench file. Raises FileError.
+    """
+    correcting, present, section = correcting_procedures(), identities(bench), CalibrationSection()
+    if bench.settings is not None and bench.settings.model.calibration is not None:
+        section, document = bench.settings.model.calibration, bench.settings.document
+        for number, name in enumerate(section.use or ()):
+            if name not in correcting:
+                message = f'calibration.use: "{name}" corrects nothing.{nearest(name, correcting)} '
+                place = document.line(("calibration", "use", number))
+                raise FileError(document.path, f"{message}Allowed: {shown(correcting)}", place)
+    age = None if section.max_age is None else timedelta(seconds=section.max_age)
     return {
-        name: folder.newest(name, now=now, bench=bench.name, instruments=present, max_age=max_age, raw=False)
-        for name in USED
-        if name in use
+        name: folder.newest(name, now=now, bench=bench.name, instruments=present, max_age=age, raw=False)
+        for name in correcting
+        if name in (section.use or correcting)
     }
 
 
@@ -97,7 +122,7 @@ def _pickup(told: _Told, meters: list[str], gain: Array | None, skews: Array | N
     p, q = told.values(PICKUP, meters, 0.0), told.values(QUADRATURE, meters, 0.0)
     if p is None:
         return None
-    frequency = told.setting(PICKUP, "frequency")
+    frequency = told.setting(PICKUP, FREQUENCY)
     if q is not None and skews is not None and frequency is not None:
         theta = 2 * np.pi * frequency * skews
         p = p * np.cos(theta) + q * np.sin(theta)
@@ -163,7 +188,14 @@ def _notes(folder: RecordFolder, chosen: Mapping[str, Chosen]) -> list[str]:
             notes.append(
                 f"the calibration of {name} is stale, of {each.record.time:%Y-%m-%d}; run freqprop calibrate {name}"
             )
-        before = _one_before(folder, name, each.record)
+        before = folder.newest(
+            name,
+            now=each.record.time,
+            bench=each.record.bench,
+            instruments=each.record.instruments,
+            before=each.record.time,
+            raw=False,
+        ).record
         drifted = [] if before is None else compare(before, each.record, _DRIFTED).drifted
         if before is not None and drifted:
             named = shown([f"{drift.quantity} of {drift.label}" for drift in drifted[:_MOST_NAMED]])
@@ -175,28 +207,16 @@ def _notes(folder: RecordFolder, chosen: Mapping[str, Chosen]) -> list[str]:
     return notes
 
 
-def _one_before(folder: RecordFolder, name: str, record: CalibrationRecord) -> CalibrationRecord | None:
-    """Return the newest record of the same procedure and bench before this one, whatever its age."""
-    earlier = [
-        each
-        for _, each in folder.all(raw=False)
-        if isinstance(each, CalibrationRecord)
-        and (each.procedure, each.bench) == (name, record.bench)
-        and each.time < record.time
-    ]
-    return max(earlier, key=lambda each: each.time, default=None)
-
-
-def _refuse_none(settings: BenchSettings, folder: RecordFolder, chosen: Mapping[str, Chosen]) -> None:
-    if any(each.record is not None for each in chosen.values()):
-        return
+def _none_usable(settings: BenchSettings, folder: RecordFolder, chosen: Mapping[str, Chosen]) -> FileError:
     document, line = settings.document, settings.document.line(("calibration", "folder"))
     refused = [refusal for each in chosen.values() for refusal in each.refused]
     if refused:
         why = f"{refused[0].path.name}: {refused[0].reason}"
         more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
-        raise FileError(document.path, f"calibration.folder: no record in {folder.path} may be used. {why}{more}", line)
-    raise FileError(
+        return FileError(
+            document.path, f"calibration.folder: no record in {folder.path} may be used. {why}{more}", line
+        )
+    return FileError(
         document.path,
         f"calibration.folder: {folder.path} holds no record of {shown(list(chosen))}. Run freqprop calibrate, or take "
         "the field out",

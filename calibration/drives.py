@@ -17,17 +17,12 @@ _TOGETHER = (0.94, -0.91)
 _GOLDEN = (np.sqrt(5) - 1) / 2
 
 
-def rest(subject: Subject) -> Array:
-    """Return what every lead has at rest: voltages at the common mode, currents at zero, V or A, (lead,)."""
-    return subject.resting.copy()
-
-
 def sizes(subject: Subject, volts: float, conductances: Array | None = None) -> Array:
     """Return how far each live lead may leave its rest, V or A, (lead,): `volts`, less where a limit is nearer.
 
     A current moves its own node by about as many volts at the conductances given, S, (branch,).
     """
-    room = np.minimum(subject.source_high - rest(subject), rest(subject) - subject.source_low) * _ROOM
+    room = np.minimum(subject.source_high - subject.resting, subject.resting - subject.source_low) * _ROOM
     wished = np.array([volts if lead.kind == "voltage" else np.nan for lead in subject.leads])
     if np.isnan(wished[subject.live]).any():
         wished = np.where(np.isnan(wished), _amperes(subject, volts, conductances), wished)
@@ -42,13 +37,15 @@ def sizes(subject: Subject, volts: float, conductances: Array | None = None) -> 
 
 
 def one_at_a_time(subject: Subject, size: Array) -> list[ChannelDrive]:
-    """Return the drives: rest, all voltages up and down together, and each live lead up and down by itself."""
-    level, drives, size = rest(subject), [], size * _slightly_different(len(size))
-    volts = np.array([lead.kind == "voltage" for lead in subject.leads]) & subject.live
-    smallest = float(np.nanmin(np.where(volts, size, np.nan))) if volts.any() else 0.0
-    together = np.where(volts, smallest * _slightly_different(len(size)), 0.0)
-    drives.append(ChannelDrive(level))
-    if volts.any():
+    """Return the drives: rest, all voltages up and down together, and each live lead up and down by itself.
+
+    size: how far each lead may leave its rest, V or A, (lead,).
+    """
+    level, own = subject.resting, _slightly_different(len(size))
+    size = size * own
+    together = in_step(subject, size) * own
+    drives = [ChannelDrive(level)]
+    if subject.voltage.any():
         drives += [ChannelDrive(level + share * together) for share in _TOGETHER]
     for number in np.flatnonzero(subject.live):
         for share in _ALONE:
@@ -59,13 +56,25 @@ def one_at_a_time(subject: Subject, size: Array) -> list[ChannelDrive]:
 
 
 def all_alike(subject: Subject, size: Array, n_levels: int = 5) -> list[ChannelDrive]:
-    """Return drives with every voltage at one level, n_levels of them: next to no current flows, whatever conducts."""
-    volts = np.array([lead.kind == "voltage" for lead in subject.leads]) & subject.live
-    reach = float(np.nanmin(np.where(volts, size, np.nan))) if volts.any() else 0.0
-    level = rest(subject)
-    shifts = np.linspace(_TOGETHER[1] * reach, reach, n_levels) if reach else np.zeros(1)
-    own = _slightly_different(len(level))
-    return [ChannelDrive(np.where(volts, level + shift * own, level)) for shift in shifts]
+    """Return drives with every voltage at one level, n_levels of them: next to no current flows, whatever conducts.
+
+    size: how far each lead may leave its rest, V or A, (lead,).
+    """
+    reach = in_step(subject, size) * _slightly_different(len(size))
+    shares = np.linspace(_TOGETHER[1], 1.0, n_levels) if reach.any() else np.zeros(1)
+    return [ChannelDrive(subject.resting + share * reach) for share in shares]
+
+
+def in_step(subject: Subject, size: Array) -> Array:
+    """Return what moves all voltages alike, as far as the one with least room may, V, (lead,); 0 for currents."""
+    voltage = subject.voltage
+    return np.where(voltage, np.min(size[voltage], initial=np.inf) if voltage.any() else 0.0, 0.0)
+
+
+def within_nudge_rating(subject: Subject, size: Array) -> Array:
+    """Return amplitudes, V or A, (lead,), no voltage above what ratings allow a nudge."""
+    rated = subject.ratings.nudge
+    return size if rated is None else np.where(subject.voltage, np.minimum(size, rated), size)
 
 
 def _slightly_different(n_leads: int) -> Array:

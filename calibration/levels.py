@@ -7,20 +7,29 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from calibration.direct_model import DirectModel, Sources
 from calibration.errors import ModelError
 from calibration.estimate import Belief, Estimate, Linearised, estimate, uncertainties_at
-from calibration.records import Quantity, Verdict
+from calibration.procedure import Measurement, Taken
+from calibration.reading import readings
+from calibration.record_names import (
+    CONDUCTANCE,
+    INSTRUMENT_COVARIANCE,
+    METER_GAIN,
+    METER_OFFSET,
+    SERIES,
+    SOURCE_GAIN,
+    SOURCE_OFFSET,
+    SOURCE_OFFSET_CURRENT,
+)
+from calibration.records import Quantity, Status, Verdict
 from calibration.steps import Steps
 from calibration.subject import Subject
 from freqprop_lab.names import shown
 from freqprop_lab.values import Array
 
-SOURCE_GAIN, SOURCE_OFFSET, SOURCE_OFFSET_CURRENT = "source gain", "source offset", "source offset current"
-METER_GAIN, METER_OFFSET = "meter gain", "meter offset"
-SERIES, CONDUCTANCE = "source resistance", "conductance"
-INSTRUMENT_COVARIANCE = "instrument covariance"  # raw data of a record of gains
 _TOLD = 0.5  # of its former uncertainty: what hasn't fallen below that was not told by the readings
 _GOOD, _BAD = 1.3, 3.0  # misfit
 _HELD = 1e-9  # of the largest impedance
@@ -29,15 +38,27 @@ _MOST = 70.0  # of |ln G|: 1e30 S
 
 @dataclass(frozen=True)
 class State:
-    """Readings of one state of the network. levels: asked, V or A, (drive, lead); volts, noise: V, (drive, node).
+    """Readings of one state of the network. levels: asked, V or A, (drive, lead).
 
-    tunable: what the tunable branches are believed to have, S, (tunable,).
+    volts, noise: means and their standard errors, V, (drive, node). tunable: what the tunable branches are believed to
+    have, S, (tunable,).
     """
 
     levels: Array
     volts: Array
     noise: Array
     tunable: Array
+
+    @classmethod
+    def of(cls, measured: Sequence[Measurement], taken: Sequence[Taken]) -> State:
+        """Return what measurements in one state of the network say; the last tells what the elements hold."""
+        read = [readings(each.record) for each in taken]
+        return cls(
+            np.array([one.drive.levels for one in measured]),
+            np.array([volts for volts, _ in read]),
+            np.array([noise for _, noise in read]),
+            taken[-1].conductances,
+        )
 
 
 @dataclass(frozen=True)
@@ -126,8 +147,8 @@ class LevelsFit:
             (SOURCE_GAIN, self.layout.source_gain, lead_names),
             (SOURCE_OFFSET, self.layout.source_offset, lead_names),
             (SOURCE_OFFSET_CURRENT, self.layout.source_offset, lead_names),
-            (METER_GAIN, self.layout.meter_gain, self.meter_labels),
-            (METER_OFFSET, self.layout.meter_offset, self.meter_labels),
+            (METER_GAIN, self.layout.meter_gain, self.subject.read_channels),
+            (METER_OFFSET, self.layout.meter_offset, self.subject.read_channels),
         ):
             quantity = named.get(name)
             if quantity is None:
@@ -148,21 +169,15 @@ class LevelsFit:
         covariance = None if record is None else record.raw.get(INSTRUMENT_COVARIANCE)
         if record is None or covariance is None or np.shape(covariance) != (self.layout.meter_offset.stop,) * 2:
             return None
-        labels = {quantity.name: list(quantity.labels) for quantity in record.quantities}
-        leads = [lead.name for lead in self.subject.live_leads]
-        same = labels.get(SOURCE_GAIN) == leads and labels.get(METER_GAIN) == self.meter_labels
+        labels = {quantity.name: quantity.labels for quantity in record.quantities}
+        leads = tuple(lead.name for lead in self.subject.live_leads)
+        same = labels.get(SOURCE_GAIN) == leads and labels.get(METER_GAIN) == self.subject.read_channels
         return np.asarray(covariance, dtype=np.float64) if same else None
 
     def instrument_covariance(self) -> Array:
         """Return the covariance of the gains and offsets of sources, then of meters; in their units, (all, all)."""
         count = self.layout.meter_offset.stop
         return self.found.covariance[:count, :count]
-
-    @property
-    def meter_labels(self) -> list[str]:
-        """The name of the channel that reads each node, of those that are read."""
-        nodes = self.subject.network.nodes
-        return [self.subject.meter_channels[nodes[node]] for node in self._read]
 
     def _linearised(self, number: int, shared: Array, own: Array) -> Linearised:
         state, layout, model = self.states[number], self.layout, self.model
@@ -213,15 +228,15 @@ class LevelsFit:
         """Return gains and offsets of sources and meters, and the series resistors."""
         layout = self.layout
         names = [lead.name for lead in self.subject.live_leads]
-        volts = np.array([lead.kind == "voltage" for lead in self.subject.live_leads], dtype=bool)
+        volts = self.subject.voltage[self.subject.live]
         behind = [names[number] for number in self.model.behind]
         gain, offset = self._quantity(SOURCE_GAIN, "1", names, layout.source_gain), layout.source_offset
         listed = [
             gain,
             _chosen(self._quantity(SOURCE_OFFSET, "V", names, offset), volts),
             _chosen(self._quantity(SOURCE_OFFSET_CURRENT, "A", names, offset), ~volts),
-            self._quantity(METER_GAIN, "1", self.meter_labels, layout.meter_gain),
-            self._quantity(METER_OFFSET, "V", self.meter_labels, layout.meter_offset),
+            self._quantity(METER_GAIN, "1", self.subject.read_channels, layout.meter_gain),
+            self._quantity(METER_OFFSET, "V", self.subject.read_channels, layout.meter_offset),
             _exponential(self._quantity(SERIES, "Ohm", behind, layout.series), -1.0),
         ]
         return tuple(quantity for quantity in listed if quantity.labels)
@@ -283,7 +298,9 @@ class LevelsFit:
         own = np.hypot(found.own_type_a[0], found.own_type_b[0]) > _TOLD * self.own[0].uncertainty
         listed = {
             SOURCE_GAIN: [name for name, is_weak in zip(names, weak[layout.source_gain], strict=True) if is_weak],
-            METER_GAIN: [n for n, is_weak in zip(self.meter_labels, weak[layout.meter_gain], strict=True) if is_weak],
+            METER_GAIN: [
+                n for n, is_weak in zip(self.subject.read_channels, weak[layout.meter_gain], strict=True) if is_weak
+            ],
             CONDUCTANCE: [branches[i] for i, is_weak in zip(self._tunable, own, strict=True) if is_weak]
             + [branches[i] for i, is_weak in zip(self._fixed, weak[layout.fixed], strict=True) if is_weak],
         }
@@ -299,10 +316,10 @@ class LevelsFit:
         """Say whether model and noise explain the readings."""
         misfit = self.found.misfit
         words = [f"the readings depart from the model by {misfit:.3g} times their noise (1 is expected)", *more]
-        status = "good" if misfit < _GOOD else "doubtful" if misfit < _BAD else "bad"
+        status: Status = "good" if misfit < _GOOD else "doubtful" if misfit < _BAD else "bad"
         if status != "good":
             words.append(f"most of it at {shown(self._worst())}; run freqprop calibrate wiring, and look for ripple")
-        return Verdict(status, tuple(words))  # type: ignore[arg-type]
+        return Verdict(status, tuple(words))
 
     def residuals(self, state: int = 0) -> Array:
         """Return what the model leaves of a state's readings, over their noise, (drive, read node)."""
@@ -317,7 +334,7 @@ class LevelsFit:
         return [nodes[self._read[i]] for i in np.argsort(-squares)[:3]]
 
 
-def _chosen(quantity: Quantity, which: Array) -> Quantity:
+def _chosen(quantity: Quantity, which: NDArray[np.bool_]) -> Quantity:
     labels = tuple(label for label, on in zip(quantity.labels, which, strict=True) if on)
     rows = (quantity.values[which], quantity.type_a[which], quantity.type_b[which])
     return replace(quantity, labels=labels, values=rows[0], type_a=rows[1], type_b=rows[2])

@@ -77,8 +77,7 @@ def _input_units(subject: Subject, volts: float, matrix: Array) -> Array:
     room = sizes(subject, volts)
     with np.errstate(divide="ignore", invalid="ignore"):
         allowed = np.where(matrix != 0, room[:, None] / np.abs(matrix), np.inf)
-    kinds = np.array([lead.kind == "voltage" for lead in subject.leads])
-    by_volts = np.array([kinds[np.flatnonzero(column)].all() for column in matrix.T], dtype=bool)
+    by_volts = np.array([subject.voltage[np.flatnonzero(column)].all() for column in matrix.T], dtype=bool)
     return np.asarray(np.where(by_volts, np.minimum(volts, allowed.min(axis=0)), allowed.min(axis=0)))
 
 
@@ -91,8 +90,7 @@ def _lead_at(subject: Subject, node: int, use: str, port: Port) -> int:
     """Return the lead that serves a node: inputs are wired first, nudges last, where a node has one of each."""
 
     def fits(lead: Lead) -> bool:
-        soft = lead.kind == "current" or lead.resistance > 0
-        return lead.plus == node and lead.minus < 0 and (soft or use == "input")
+        return lead.plus == node and lead.minus < 0 and (use == "input" or not lead.is_stiff)
 
     found = [number for number, lead in enumerate(subject.leads) if subject.live[number] and fits(lead)]
     if found:

@@ -9,11 +9,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, ClassVar
 
 import numpy as np
 
-from calibration.records import Quantity, Verdict
+from calibration.options import check_options
+from calibration.records import CalibrationRecord, Quantity, Verdict, quantity_named
 from calibration.subject import Subject
 from freqprop_lab.values import Array, ChannelDrive, Record
 
@@ -60,7 +62,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a procedure ends with; the runner makes a record of it. arrays: raw data worth keeping, by name."""
+    """What a procedure ends with; the runner makes a record of it.
+
+    settings: how it was measured, beside options, sampling and numbers of records, which the runner adds. outcome: what
+    came out beside quantities, as plain data. arrays: raw data worth keeping, by name.
+    """
 
     quantities: tuple[Quantity, ...]
     verdict: Verdict
@@ -68,19 +74,50 @@ class Findings:
     assumptions: tuple[str, ...] = ()
     arrays: Mapping[str, Array] = field(default_factory=dict)
     notes: str = ""
+    outcome: Mapping[str, Any] = field(default_factory=dict)
+
+    def quantity(self, name: str) -> Quantity:
+        """Return a quantity by name. Raises KeyError naming the nearest and all others."""
+        return quantity_named(self.quantities, name, "this procedure")
+
+    def as_record(self, procedure: str, bench: str, time: datetime, **more: Any) -> CalibrationRecord:
+        """Return the record of it; more: any other field of a record, such as instruments. Raises ValueError."""
+        more.setdefault("instruments", ())
+        return CalibrationRecord(
+            procedure=procedure,
+            bench=bench,
+            time=time,
+            settings=dict(self.settings),
+            outcome=dict(self.outcome),
+            assumptions=self.assumptions,
+            quantities=self.quantities,
+            verdict=self.verdict,
+            notes=self.notes,
+            raw=dict(self.arrays),
+            **more,
+        )
 
 
 Process = Generator[Measurement, Taken, Findings]
 
 
+@dataclass(frozen=True)
 class Procedure(ABC):
-    """One thing that can be calibrated. name: of the command and its records; title, needs: for people."""
+    """One thing that can be calibrated: a frozen dataclass whose fields are all `option(...)`.
+
+    name: of the command and its records; title, needs: for people. wants_corrected_bench: whether it checks what
+    training does, on a bench as the records so far correct it; all others see the bench as it is. Raises ProcedureError
+    for an option beyond its bounds.
+    """
 
     name: ClassVar[str]
     title: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ()
-    valid_days: ClassVar[float] = 30.0  # after which a record counts as stale
-    corrected: ClassVar[bool] = False  # whether it checks what training does, on a bench that is corrected already
+    wants_corrected_bench: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Hold the options against their bounds."""
+        check_options(self)
 
     @abstractmethod
     def plan(self, subject: Subject) -> Plan:
@@ -91,6 +128,7 @@ class Procedure(ABC):
         """Yield measurements, be sent what came of each, and end with the findings. Raises ProcedureError."""
 
 
+@dataclass(frozen=True)
 class ListedProcedure(Procedure):
     """A procedure whose measurements are all known beforehand."""
 
@@ -115,15 +153,20 @@ class ListedProcedure(Procedure):
         return self.evaluate(subject, listed, taken)
 
 
+def reach(drive: ChannelDrive) -> tuple[Array, Array]:
+    """Return between which values each lead moves, waveform included, V or A, (lead,) each."""
+    if drive.waveform is None or drive.amplitudes is None:
+        return drive.levels, drive.levels
+    ends = np.sort(np.outer([drive.waveform.lowest, drive.waveform.highest], drive.amplitudes), axis=0)
+    return drive.levels + ends[0], drive.levels + ends[1]
+
+
 def plan_of(subject: Subject, listed: Sequence[Measurement], words: tuple[str, ...] = ()) -> Plan:
     """Return the plan of measurements that are known."""
     sampling, ends = subject.sampling, []
     seconds = 0.0
     for one in listed:
-        drive, reach = one.drive, np.zeros((2, len(subject.leads)))
-        if drive.waveform is not None and drive.amplitudes is not None:
-            reach = np.sort(np.outer([drive.waveform.lowest, drive.waveform.highest], drive.amplitudes), axis=0)
-        ends.append(drive.levels + reach)
+        ends.append(reach(one.drive))
         frequency = one.frequency or sampling.frequency
         seconds += (one.n_periods or sampling.periods) / frequency + sampling.settle
     stacked = np.array(ends).reshape(-1, 2, len(subject.leads))

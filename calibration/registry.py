@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
@@ -9,18 +10,30 @@ from calibration.errors import UnknownProcedureError
 from calibration.procedure import Procedure
 from freqprop_lab.names import nearest, shown
 
-# name: module, class. Imported only when asked for.
+
+@dataclass(frozen=True)
+class _Entry:
+    """Where a procedure's class is, below `calibration.procedures`; imported only when asked for.
+
+    corrects: whether its records correct a bench.
+    """
+
+    module: str
+    cls: str
+    corrects: bool = False
+
+
 _PROCEDURES = {
-    "wiring": ("wiring", "Wiring"),
-    "offsets": ("constant_levels", "Offsets"),
-    "gains": ("constant_levels", "Gains"),
-    "noise": ("noise", "Noise"),
-    "skew": ("skew", "Skew"),
-    "relaxation": ("relaxation", "Relaxation"),
-    "resistors": ("resistors", "Resistors"),
-    "network": ("constant_levels", "NetworkConductances"),
-    "bias": ("bias", "Bias"),
-    "gradient": ("gradient", "Gradient"),
+    "wiring": _Entry("wiring", "Wiring"),
+    "offsets": _Entry("constant_levels", "Offsets", corrects=True),
+    "gains": _Entry("constant_levels", "Gains", corrects=True),
+    "noise": _Entry("noise", "Noise"),
+    "skew": _Entry("skew", "Skew", corrects=True),
+    "relaxation": _Entry("relaxation", "Relaxation"),
+    "resistors": _Entry("resistors", "Resistors", corrects=True),
+    "network": _Entry("constant_levels", "NetworkConductances"),
+    "bias": _Entry("bias", "Bias", corrects=True),
+    "gradient": _Entry("gradient", "Gradient"),
 }
 
 
@@ -29,17 +42,22 @@ def procedure_names() -> list[str]:
     return list(_PROCEDURES)
 
 
+def correcting_procedures() -> list[str]:
+    """List the procedures whose records correct a bench."""
+    return [name for name, entry in _PROCEDURES.items() if entry.corrects]
+
+
 def procedure_class(name: str) -> type[Procedure]:
     """Return the class of a procedure. Raises UnknownProcedureError naming the nearest."""
     if name not in _PROCEDURES:
         raise UnknownProcedureError(
             f'no procedure "{name}".{nearest(name, _PROCEDURES)} There are: {shown(list(_PROCEDURES))}'
         )
-    module, cls = _PROCEDURES[name]
-    found: type[Procedure] = getattr(import_module(f"calibration.procedures.{module}"), cls)
+    entry = _PROCEDURES[name]
+    found: type[Procedure] = getattr(import_module(f"calibration.procedures.{entry.module}"), entry.cls)
     return found
 
 
 def make_procedure(name: str, **options: Any) -> Procedure:
-    """Return a procedure with options, such as samples=10_000. Raises UnknownProcedureError, and TypeError."""
+    """Return a procedure with options, such as samples=10_000. Raises UnknownProcedureError, ProcedureError."""
     return procedure_class(name)(**options)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 
 from calibration.errors import ProcedureError
-from calibration.procedure import Findings, Measurement, Plan, Procedure, Taken
+from calibration.options import asked_of
+from calibration.procedure import Findings, Measurement, Plan, Procedure, Taken, reach
+from calibration.record_names import OPTIONS, RECORDS_FOLDER
 from calibration.records import CalibrationRecord, InstrumentId, RecordFolder
 from calibration.subject import Subject, subject_of
 from freqprop_lab.bench import Bench
@@ -21,6 +23,8 @@ from freqprop_lab.instruments import InstrumentError, OverloadError
 from freqprop_lab.stopping import Interrupted, StopRequest
 from freqprop_lab.values import Record
 
+_EXACTLY = 1e-9  # relative: what arithmetic may differ by
+_VALID = timedelta(days=30)  # after which a record counts as stale
 Tell = Callable[[int, int, str], None]  # records taken, records in all, what is being done
 
 
@@ -33,16 +37,16 @@ class Calibrated:
 
 
 def known_records(folder: RecordFolder, bench: Bench, now: datetime) -> dict[str, CalibrationRecord]:
-    """Return the newest valid record of every procedure, of this bench and its instruments."""
+    """Return the newest valid record of every procedure, of this bench and its instruments, by procedure.
+
+    Raises InstrumentError where an instrument doesn't say who it is.
+    """
     instruments = identities(bench)
-    found = {}
-    for name in sorted(
-        {record.procedure for _, record in folder.all(raw=False) if isinstance(record, CalibrationRecord)}
-    ):
-        chosen = folder.newest(name, bench=bench.name, instruments=instruments, now=now).record
-        if chosen is not None:
-            found[name] = chosen
-    return found
+    chosen = {
+        name: folder.newest(name, bench=bench.name, instruments=instruments, now=now).record
+        for name in folder.procedures()
+    }
+    return {name: record for name, record in chosen.items() if record is not None}
 
 
 def identities(bench: Bench) -> tuple[InstrumentId, ...]:
@@ -63,7 +67,7 @@ def check_plan(subject: Subject, plan: Plan) -> None:
                 f"{subject.source_low[number]:.4g} and {subject.source_high[number]:.4g}. Nothing was driven; lower "
                 "--volts"
             )
-    volts = np.array([lead.kind == "voltage" for lead in subject.leads]) & subject.live
+    volts = subject.voltage
     if not volts.any():
         return
     low, high = float(np.nanmin(plan.lowest[volts])), float(np.nanmax(plan.highest[volts]))
@@ -85,30 +89,42 @@ def check_plan(subject: Subject, plan: Plan) -> None:
             )
 
 
-def run_procedure(bench: Bench, procedure: Procedure, subject: Subject, stop: StopRequest, tell: Tell) -> Findings:
-    """Take the records that the procedure asks for, one after the other, and return what it found.
+def run_procedure(
+    bench: Bench,
+    procedure: Procedure,
+    *,
+    known: Mapping[str, CalibrationRecord] | None = None,
+    subject: Subject | None = None,
+    stop: StopRequest | None = None,
+    tell: Tell = lambda *_: None,
+) -> Findings:
+    """Take the records that the procedure asks for, one after the other, and return what it found; nothing is written.
 
-    Raises Interrupted between two records once somebody asked to stop; ProcedureError, InstrumentError. The bench's
-    sampling is put back on every way out, and where the procedure doesn't get to its end, so are the elements; making
-    safe is the caller's.
+    known: earlier records by procedure. subject: the bench as data, where it is at hand. Nothing is driven or
+    programmed beyond the procedure's plan. Raises Interrupted between two records once somebody asked to stop;
+    ProcedureError, InstrumentError. The bench's sampling is put back on every way out, and where the procedure doesn't
+    get to its end, so are the elements; making safe is the caller's.
     """
+    subject = subject or subject_of(bench, known)
     plan = procedure.plan(subject)
     check_plan(subject, plan)
     sampling, held, process = bench.sampling, bench.conductances.copy(), procedure.process(subject)
-    n_taken, is_done = 0, False
+    n_taken, n_samples, is_done = 0, 0, False
     try:
         wanted = next(process)
         while True:
-            if stop.wanted:
+            if stop is not None and stop.wanted:
                 raise Interrupted(f"stopped after {n_taken} of {plan.n_records} records; no calibration was recorded")
+            _refuse_beyond(subject, plan, wanted)
             tell(n_taken, plan.n_records, wanted.says)
             taken = _take(bench, wanted, sampling)
-            n_taken += 1
+            n_taken, n_samples = n_taken + 1, max(n_samples, taken.record.volts.shape[1])
             wanted = process.send(taken)
     except StopIteration as finished:
         findings: Findings = finished.value
         is_done = True
-        return findings
+        measured = {"records": n_taken, "samples": n_samples, "sampling": sampling.model_dump()}
+        return replace(findings, settings={OPTIONS: asked_of(procedure), **measured, **findings.settings})
     finally:
         process.close()
         bench.sampling = sampling
@@ -120,44 +136,54 @@ def run_procedure(bench: Bench, procedure: Procedure, subject: Subject, stop: St
 def calibrate(
     bench: Bench,
     procedure: Procedure,
-    folder: RecordFolder,
-    stop: StopRequest,
+    folder: RecordFolder | Path | str = RECORDS_FOLDER,
     *,
+    stop: StopRequest | None = None,
+    tell: Tell = lambda *_: None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     operator: str = "",
-    tell: Tell = lambda *_: None,
 ) -> Calibrated:
     """Run a procedure on an open bench and write its record; on every way out the bench is made safe.
 
     The bench is not corrected, unless the procedure checks how it is then. Raises ProcedureError, InstrumentError,
-    Interrupted.
+    Interrupted, RecordError.
     """
-    if bench.correction is not None and not procedure.corrected:
+    if bench.correction is not None and not procedure.wants_corrected_bench:
         raise ProcedureError(f"bench {bench.name} is corrected already; open it with corrected=False to calibrate it")
+    records = folder if isinstance(folder, RecordFolder) else RecordFolder(Path(folder))
     try:
         instruments = identities(bench)
         _program_what_is_listed(bench)
-        subject = subject_of(bench, known_records(folder, bench, now()))
-        findings = run_procedure(bench, procedure, subject, stop, tell)
+        subject = subject_of(bench, known_records(records, bench, now()))
+        findings = run_procedure(bench, procedure, subject=subject, stop=stop, tell=tell)
     finally:
         bench.make_safe()
     time = now()
-    record = CalibrationRecord(
-        procedure=procedure.name,
-        bench=bench.name,
-        time=time,
-        expires=time + timedelta(days=procedure.valid_days),
+    record = findings.as_record(
+        procedure.name,
+        bench.name,
+        time,
+        expires=time + _VALID,
         operator=operator or _somebody(),
         instruments=instruments,
         references=subject.traceability(),
-        settings=dict(findings.settings),
-        assumptions=findings.assumptions,
-        quantities=findings.quantities,
-        verdict=findings.verdict,
-        notes=findings.notes,
-        raw=dict(findings.arrays),
     )
-    return Calibrated(record, folder.add(record))
+    return Calibrated(record, records.add(record))
+
+
+def _refuse_beyond(subject: Subject, plan: Plan, wanted: Measurement) -> None:
+    """Raise ProcedureError for what the plan, which was shown and checked, does not hold: a fault of the procedure."""
+    lowest, highest = reach(wanted.drive)
+    spread = _EXACTLY * np.maximum(np.abs(plan.lowest), np.abs(plan.highest))
+    over = (lowest < plan.lowest - spread) | (highest > plan.highest + spread)
+    if over.any():
+        lead = subject.leads[int(np.argmax(over))]
+        raise ProcedureError(f"{wanted.says}: {lead.name} would be driven beyond what was planned; nothing was driven")
+    if wanted.conductances is None:
+        return
+    low, high = plan.conductances or (np.full(len(wanted.conductances), np.inf),) * 2
+    if ((wanted.conductances < low * (1 - _EXACTLY)) | (wanted.conductances > high * (1 + _EXACTLY))).any():
+        raise ProcedureError(f"{wanted.says}: elements would be programmed beyond what was planned; none was")
 
 
 def _program_what_is_listed(bench: Bench) -> None:

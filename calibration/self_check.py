@@ -19,9 +19,8 @@ from scipy.optimize import minimize_scalar
 from scipy.special import chdtrc, ndtr
 
 from calibration.direct_model import DirectModel, Solved, Sources
-from calibration.drives import rest, sizes, subject_conductances
+from calibration.drives import sizes, subject_conductances
 from calibration.errors import CalibrationError
-from calibration.procedures.constant_levels import n_periods
 from calibration.reading import readings
 from calibration.subject import Subject, subject_of
 from freqprop_lab.bench import Bench, BenchChangedError, BenchWatch
@@ -99,7 +98,7 @@ class SelfCheck(BenchWatch):
 
     def _probe(self, bench: Bench, subject: Subject, patterns: Iterable[int]) -> tuple[Array, Array]:
         """Return the readings and their noise, V, (pattern, node) each."""
-        levels, periods = _levels(subject, self._section.volts), n_periods(subject, self._section.samples)
+        levels, periods = _levels(subject, self._section.volts), subject.periods_for(self._section.samples)
         taken = [readings(bench.measure_channels(ChannelDrive(levels[pattern]), periods)) for pattern in patterns]
         return np.array([volts for volts, _ in taken]), np.array([noise for _, noise in taken])
 
@@ -122,10 +121,10 @@ class SelfCheck(BenchWatch):
             held = f"{likely[0].now:.4g} S where {self._conductances[element]:.4g} S was programmed"
             words = [f"{suspects.called(element)} is stuck: it stays at {held}"]
         pattern, worst = np.unravel_index(int(np.argmax(np.abs(change) / np.sqrt(variance))), change.shape)
-        node = subject.network.nodes[np.flatnonzero(subject.read)[worst]]
+        node = np.flatnonzero(subject.read)[worst]
         return (
-            f"the bench {subject.name} has changed: {' or '.join(dict.fromkeys(words))}. The probe's reading at node "
-            f"{node} ({subject.meter_channels[node]}) moved by {change[pattern, worst]:+.3g} V, of which "
+            f"the bench {subject.name} has changed: {' or '.join(dict.fromkeys(words))}. The probe's reading of "
+            f"{subject.channel_at(int(node))} moved by {change[pattern, worst]:+.3g} V, of which "
             f"{np.sqrt(variance[pattern, worst]):.2g} V is noise"
         )
 
@@ -157,7 +156,7 @@ def _levels(subject: Subject, volts: float) -> Array:
     """
     size = sizes(subject, volts)
     drawn = np.random.default_rng(_PATTERNS).uniform(-1, 1, (_PATTERNS, len(size)))
-    return np.asarray(rest(subject) + size * np.sign(drawn) * (_LEAST + (1 - _LEAST) * np.abs(drawn)))
+    return np.asarray(subject.resting + size * np.sign(drawn) * (_LEAST + (1 - _LEAST) * np.abs(drawn)))
 
 
 class _Suspects:
@@ -221,13 +220,12 @@ class _Suspects:
         for number, lead in enumerate(self._subject.live_leads):
             where = f"source channel {lead.name} at node {self._subject.node_of(lead)}"
             transfer = self._solved.transfer[self._read, number]
-            unit = "V" if lead.kind == "voltage" else "A"
             fit = _Fit.of(np.outer(self._levels[:, number], transfer), change, variance)
             failed = fit.size < -0.5
             words = f"{where} puts out nothing" if failed else f"the gain of {where} drifted by {fit.size:+.3%}"
             found.append(_Cause(words, fit.likelihood))
             fit = _Fit.of(np.outer(np.ones(len(change)), transfer), change, variance)
-            found.append(_Cause(f"the offset of {where} drifted by {fit.size:+.3g} {unit}", fit.likelihood))
+            found.append(_Cause(f"the offset of {where} drifted by {fit.size:+.3g} {lead.unit}", fit.likelihood))
             if lead.resistance:
                 ends = self._model.branch_of_lead(number)
                 across = self._solved.volts @ ends - self._levels[:, number]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from calibration.errors import SubjectError
 from calibration.records import CalibrationRecord, Reference
@@ -27,46 +28,45 @@ _FEWEST_CODES = 2
 _JUST_ABOVE = 1e-9  # relative: closer than this two values are one
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A bench, as data. Arrays of leads are (lead,), of nodes (node,), of tunable branches (tunable,).
-
-    leads: of all source channels; live: which of them are connected while nothing clamps. resting: V or A. source_low,
-    source_high: V or A; meter_low, meter_high: V, NaN where nothing reads. conductance_low, conductance_high: S.
-    meter_channels, element_channels: the channel's name by node's or branch's name. neighbours: see Bench.neighbours.
-    known: earlier records by procedure, newest each. repeatable: nothing happens but arithmetic. is_corrected: what the
-    elements are told to have they truly have, by calibration. ladder: the conductances that each tunable branch can
-    have, S, rising, (tunable,) of (code,); None for a continuous one. lockin: what records hold beside nudge and noise.
-    pickup: V, (node,), what a correction in use subtracts from b; None: none does.
-    """
+    """A bench, as data. Arrays of leads are (lead,), of nodes (node,), of tunable branches (tunable,)."""
 
     name: str
     network: Network
-    leads: tuple[Lead, ...]
-    live: Array
-    resting: Array
-    source_low: Array
+    # Sources
+    leads: tuple[Lead, ...]  # of all source channels
+    live: NDArray[np.bool_]  # (lead,): which are connected while nothing clamps
+    resting: Array  # V or A, (lead,): voltages at the common mode, currents at none
+    source_low: Array  # V or A, (lead,)
     source_high: Array
-    meter_low: Array
+    # Meters
+    meter_low: Array  # V, (node,); NaN where nothing reads
     meter_high: Array
-    conductance_low: Array
-    conductance_high: Array
-    conductances: Array
-    meter_channels: Mapping[str, str]
-    element_channels: Mapping[str, str]
+    meter_channels: Mapping[str, str]  # by the node's name
     sampling: SamplingSection
+    synchronised: bool
+    lockin: LockinSection = field(default_factory=LockinSection)  # what records hold beside nudge and noise
+    # Elements
+    conductance_low: Array  # S, (tunable,)
+    conductance_high: Array
+    conductances: Array  # S, (tunable,): what they hold
+    ladder: tuple[Array | None, ...] = ()  # S, (tunable,) of (code,), rising: what each can have; None: anything
+    element_channels: Mapping[str, str]  # by the branch's name
+    # What is known or believed
     scales: Scales
     common_mode: float
-    synchronised: bool
     ratings: RatingsSection
     assumed: AssumedSection
     references: tuple[ReferenceSection, ...]
-    known: Mapping[str, CalibrationRecord] = field(default_factory=dict)
-    repeatable: bool = False
-    is_corrected: bool = False
-    ladder: tuple[Array | None, ...] = ()
-    lockin: LockinSection = field(default_factory=LockinSection)
-    pickup: Array | None = None
+    known: Mapping[str, CalibrationRecord] = field(default_factory=dict)  # earlier records by procedure, newest each
+    is_corrected: bool = False  # what elements are told to have they truly have, by calibration
+    pickup: Array | None = None  # V, (node,): what a correction in use subtracts from b
+
+    @property
+    def voltage(self) -> NDArray[np.bool_]:
+        """Which leads are voltages that are connected, (lead,)."""
+        return np.array([lead.kind == "voltage" for lead in self.leads], dtype=bool) & self.live
 
     @property
     def live_leads(self) -> tuple[Lead, ...]:
@@ -78,6 +78,25 @@ class Subject:
         """Which nodes a channel reads, (node,)."""
         return ~np.isnan(self.meter_low)
 
+    @property
+    def read_channels(self) -> tuple[str, ...]:
+        """The meter channels, in the order of the nodes that they read."""
+        return tuple(self.meter_channels[self.network.nodes[node]] for node in np.flatnonzero(self.read))
+
+    @property
+    def read_nodes(self) -> tuple[str, ...]:
+        """The nodes that a channel reads."""
+        return tuple(self.network.nodes[node] for node in np.flatnonzero(self.read))
+
+    def channel_at(self, node: int) -> str:
+        """Return how a person finds what reads a node: the channel, and the node's name."""
+        name = self.network.nodes[node]
+        return f"{self.meter_channels.get(name, 'the meter')} (node {name})"
+
+    def periods_for(self, n_samples: int) -> int:
+        """Return how many whole periods of the nudge hold at least so many samples."""
+        return max(1, -(-n_samples // self.sampling.samples_per_period))
+
     def node_of(self, lead: Lead) -> str:
         """Return the node at the plus end of a lead."""
         return GROUND if lead.plus < 0 else self.network.nodes[lead.plus]
@@ -85,8 +104,8 @@ class Subject:
     def belief_in_sources(self) -> tuple[Array, Array, Array]:
         """Return the standard uncertainties of gain, offset (V or A) and series resistor (relative), (lead,) each."""
         assumed, count = self.assumed, len(self.leads)
-        volts = np.array([lead.kind == "voltage" for lead in self.leads], dtype=bool)
         gain = np.full(count, assumed.source_gain)
+        volts = np.array([lead.kind == "voltage" for lead in self.leads], dtype=bool)
         offset = np.where(volts, assumed.source_offset, assumed.source_offset_current)
         series = np.full(count, assumed.source_resistance)
         for reference in self.references:
@@ -174,33 +193,35 @@ def subject_of(bench: Bench, known: Mapping[str, CalibrationRecord] | None = Non
         ratings, lockin = model.ratings, model.lockin
     (low, high), (lowest, highest) = bench.source_limits, bench.meter_limits
     held = bench.conductances
+    conductance_low, conductance_high = bench.conductance_limits()
+    correction = bench.correction
     return Subject(
-        bench.name,
-        bench.network,
-        bench.leads,
-        ~np.isnan(resting),
-        resting,
-        low,
-        high,
-        lowest,
-        highest,
-        *bench.conductance_limits(),
-        np.where(np.isnan(held), bench.network.own_conductances, held),
-        bench.meter_channels,
-        bench.element_channels,
-        bench.sampling,
-        bench.scales,
-        common_mode,
-        bench.synchronised,
-        ratings,
-        section.assume,
-        tuple(section.references),
-        known or {},
-        bench.repeatable,
-        bench.correction is not None and bench.correction.conductances is not None,
-        ladders(bench),
-        lockin,
-        None if bench.correction is None else bench.correction.pickup,
+        name=bench.name,
+        network=bench.network,
+        leads=bench.leads,
+        live=~np.isnan(resting),
+        resting=resting,
+        source_low=low,
+        source_high=high,
+        meter_low=lowest,
+        meter_high=highest,
+        meter_channels=bench.meter_channels,
+        sampling=bench.sampling,
+        synchronised=bench.synchronised,
+        lockin=lockin,
+        conductance_low=conductance_low,
+        conductance_high=conductance_high,
+        conductances=np.where(np.isnan(held), bench.network.own_conductances, held),
+        ladder=ladders(bench),
+        element_channels=bench.element_channels,
+        scales=bench.scales,
+        common_mode=common_mode,
+        ratings=ratings,
+        assumed=section.assume,
+        references=tuple(section.references),
+        known=known or {},
+        is_corrected=correction is not None and correction.conductances is not None,
+        pickup=None if correction is None else correction.pickup,
     )
 
 

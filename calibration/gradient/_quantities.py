@@ -33,13 +33,13 @@ def quantities(seen: Seen, slopes: Mapping[int, Slope], lines: Sequence[Line]) -
     return (
         _quantity("gradient", "V^2/S", names, compared.product, compared.product_uncertainty),
         _quantity("finite difference", "V^2/S", names, compared.difference, noise, curvature),
-        _quantity("cosine", "", all_of_it, [cosine], [(high - low) / _WIDTH]),
-        _quantity("scale", "", all_of_it, [line.slope], [line.slope_uncertainty], freedom=freedom),
+        _quantity("cosine", "1", all_of_it, [cosine], [(high - low) / _WIDTH]),
+        _quantity("scale", "1", all_of_it, [line.slope], [line.slope_uncertainty], freedom=freedom),
         _quantity("bias", "V^2/S", all_of_it, [line.intercept], [line.intercept_uncertainty], freedom=freedom),
-        _quantity("deviation", "", shares, *zip(*((s.value, s.noise) for s in shares.values()), strict=True)),
+        _quantity("deviation", "1", shares, *zip(*((s.value, s.noise) for s in shares.values()), strict=True)),
         _quantity(
             "port sign",
-            "",
+            "1",
             [port.name for port in network.outputs],
             [each.slope for each in lines],
             [each.slope_uncertainty for each in lines],

@@ -154,7 +154,7 @@ def _omega(seen: Seen, size: Size) -> str:
 
 def _skew(seen: Seen, size: Size) -> str:
     late = seen.responses.delays.delay
-    named = [f"{_channel(seen, node)} by {_rounded(late[node], 's')}" for node in _largest(late)]
+    named = [f"{seen.subject.channel_at(node)} by {_rounded(late[node], 's')}" for node in _largest(late)]
     return (
         f"skew uncorrected: channels are read later (or, below zero, earlier) than is known, which costs "
         f"{_percent(size.beyond_noise)}: {shown(named)}. Run freqprop calibrate skew and let it correct the bench"
@@ -163,7 +163,7 @@ def _skew(seen: Seen, size: Size) -> str:
 
 def _offset(seen: Seen, size: Size) -> str:
     pickup = seen.responses.zero.b
-    named = [f"{_rounded(pickup[node], 'V')} at {_channel(seen, node)}" for node in _largest(pickup)]
+    named = [f"{_rounded(pickup[node], 'V')} at {seen.subject.channel_at(node)}" for node in _largest(pickup)]
     return (
         f"offset: with no nudge at all the bench reads a b of {shown(named)}, which costs "
         f"{_percent(size.beyond_noise)}. Run freqprop calibrate bias and let it be subtracted, or part the meters' "
@@ -231,11 +231,6 @@ _WORDS: dict[Cause, Callable[[Seen, Size], str]] = {
 def _largest(values: Array) -> list[int]:
     order = np.argsort(-np.abs(np.nan_to_num(values)))
     return [int(node) for node in order[:_NAMED] if not np.isnan(values[node])]
-
-
-def _channel(seen: Seen, node: int) -> str:
-    name = seen.subject.network.nodes[node]
-    return f"{seen.subject.meter_channels.get(name, 'the meter')} (node {name})"
 
 
 def _percent(share: float) -> str:

@@ -17,10 +17,10 @@ from scipy.special import chdtrc
 
 from calibration._numbers import measure
 from calibration.errors import ProcedureError
+from calibration.options import option, samples, volts
 from calibration.ports import task_levels
 from calibration.procedure import Findings, ListedProcedure, Measurement, Taken
-from calibration.procedures.constant_levels import n_periods
-from calibration.quantity_names import PICKUP, QUADRATURE
+from calibration.record_names import FREQUENCY, PICKUP, QUADRATURE
 from calibration.records import Quantity, Verdict
 from calibration.responses import in_phase, respond
 from calibration.subject import Subject
@@ -40,11 +40,11 @@ _ASSUMED = (
 
 @dataclass(frozen=True)
 class Bias(ListedProcedure):
-    """samples: of each record. volts: the largest level of an input. levels: how many sets of levels, rest included."""
+    """The nudge's generator on, at no amplitude, and several sets of levels."""
 
-    samples: int = 20_000
-    volts: float = 1.0
-    levels: int = 4
+    samples: int = samples(20_000)
+    volts: float = volts("The largest level of an input; less where a limit or a rating is nearer.")
+    levels: int = option(4, "How many sets of levels, rest included; 2 tell whether they matter.", low=1)
 
     name = "bias"
     title = "the update that is made at no error"
@@ -52,17 +52,13 @@ class Bias(ListedProcedure):
 
     def measurements(self, subject: Subject) -> list[Measurement]:
         """Return a record for each set of levels, the nudge's waveform on at no amplitude."""
-        if self.levels < 1:
-            raise ProcedureError(
-                f"{self.levels} sets of levels asked; take at least 1, and 2 to see whether they matter"
-            )
         waveform = default_waveform(synchronised=subject.synchronised)
         if not subject.synchronised:
             raise ProcedureError(
                 "the meters are not synchronised with the nudge, so a pickup's phase is new in every record and "
                 "can't be subtracted. Wire a trigger from the source to the meters (triggers: in the bench file)"
             )
-        periods, still = n_periods(subject, self.samples), np.zeros(len(subject.leads))
+        periods, still = subject.periods_for(self.samples), np.zeros(len(subject.leads))
         frequency = subject.sampling.frequency
         return [
             Measurement(ChannelDrive(row, still, waveform), None, periods, frequency, "no nudge, generator on")
@@ -85,8 +81,7 @@ class Bias(ListedProcedure):
         matters = np.flatnonzero(read)[changes] if self.levels > 1 else np.zeros(0, dtype=np.intp)
         # Where levels matter, what is subtracted is off by as much as they scatter: type B, rectangular.
         spread = np.where(np.isin(np.arange(len(read)), matters), np.ptp(b, axis=0) / np.sqrt(12), 0.0)
-        names = np.array(network.nodes)[read]
-        channels = tuple(subject.meter_channels[str(node)] for node in names)
+        channels = subject.read_channels
         update, doubt = self._updates(subject, a, b, variance)
         known = ~np.isnan(update)
         elements = tuple(name for name, is_known in zip(network.tunable_names, known, strict=True) if is_known)
@@ -97,16 +92,10 @@ class Bias(ListedProcedure):
                 Quantity("update bias", "V^2", elements, update[known], doubt[known], np.zeros(len(elements))),
             ),
             self._verdict(subject, pickup, stderr, b, matters, update),
-            {
-                "samples": self.samples,
-                "volts": self.volts,
-                "levels": self.levels,
-                "waveform": waveform.name,
-                "frequency": taken[0].frequency,
-                "holds at all levels": not len(matters),
-            },
+            {"waveform": waveform.name, FREQUENCY: taken[0].frequency},
             _ASSUMED,
             {"levels": np.array([one.drive.levels for one in measured]), "a": a, "b": b, "variance": variance},
+            outcome={"holds_at_all_levels": not len(matters)},
         )
 
     def _updates(self, subject: Subject, a: Array, b: Array, variance: Array) -> tuple[Array, Array]:
@@ -122,10 +111,6 @@ class Bias(ListedProcedure):
     def _verdict(
         self, subject: Subject, pickup: Array, stderr: Array, b: Array, matters: NDArray[np.intp], update: Array
     ) -> Verdict:
-        def channel(node: int) -> str:
-            name = subject.network.nodes[node]
-            return f"{subject.meter_channels[name]} (node {name})"
-
         surely = np.abs(np.nan_to_num(pickup)) > _SURELY * np.nan_to_num(stderr, nan=np.inf)
         order = [int(node) for node in np.argsort(-np.abs(np.nan_to_num(pickup))) if surely[node]]
         if not order and not len(matters):
@@ -133,7 +118,8 @@ class Bias(ListedProcedure):
             return Verdict("good", (f"no pickup beyond {measure(float(f'{2 * least:.2g}'), 'V')}",))
         words = []
         if order:
-            named = [f"{measure(float(f'{pickup[node]:.3g}'), 'V')} at {channel(node)}" for node in order[:_NAMED]]
+            sizes = [measure(float(f"{pickup[node]:.3g}"), "V") for node in order[:_NAMED]]
+            named = [f"{size} at {subject.channel_at(node)}" for size, node in zip(sizes, order, strict=False)]
             worst = int(np.nanargmax(np.abs(update)))
             words.append(
                 f"{len(order)} channels read the generator itself, most of all {shown(named)}; with no error at all "
@@ -143,7 +129,7 @@ class Bias(ListedProcedure):
         if not len(matters):
             return Verdict("good", (*words, f"it is the same at {self.levels} sets of levels"))
         named = [
-            f"{channel(int(node))} by {measure(float(f'{np.ptp(b[:, node]):.2g}'), 'V')}"
+            f"{subject.channel_at(int(node))} by {measure(float(f'{np.ptp(b[:, node]):.2g}'), 'V')}"
             for node in sorted(matters, key=lambda node: -np.ptp(b[:, node]))[:_NAMED]
         ]
         words.append(

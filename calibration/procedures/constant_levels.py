@@ -9,17 +9,18 @@ from typing import Any
 import numpy as np
 
 from calibration.drives import all_alike, one_at_a_time, sizes
-from calibration.levels import (
+from calibration.levels import LevelsFit, State
+from calibration.options import samples, volts
+from calibration.procedure import Findings, ListedProcedure, Measurement, Taken
+from calibration.record_names import (
     CONDUCTANCE,
     INSTRUMENT_COVARIANCE,
     METER_OFFSET,
+    PROGRAMMED,
+    RESIDUALS,
     SOURCE_OFFSET,
     SOURCE_OFFSET_CURRENT,
-    LevelsFit,
-    State,
 )
-from calibration.procedure import Findings, ListedProcedure, Measurement, Taken
-from calibration.reading import readings
 from calibration.subject import Subject
 from freqprop_lab.names import shown
 from freqprop_lab.values import ChannelDrive
@@ -33,21 +34,16 @@ _ASSUMED = (
 
 @dataclass(frozen=True)
 class _ConstantLevels(ListedProcedure):
-    """samples: of each record; volts: how far a channel leaves its rest, less where a limit or a rating is nearer."""
-
-    samples: int = 10_000
-    volts: float = 1.0
+    samples: int = samples(10_000)
+    volts: float = volts()
 
     def drives(self, subject: Subject) -> list[ChannelDrive]:
         return one_at_a_time(subject, sizes(subject, self.volts))
 
     def measurements(self, subject: Subject) -> list[Measurement]:
         """Return a record for each drive, all at the present conductances."""
-        periods = n_periods(subject, self.samples)
+        periods = subject.periods_for(self.samples)
         return [Measurement(drive, n_periods=periods, says=self.title) for drive in self.drives(subject)]
-
-    def settings(self, measured: Sequence[Measurement], taken: Sequence[Taken]) -> dict[str, Any]:
-        return {"samples": taken[0].record.volts.shape[1], "records": len(measured), "volts": self.volts}
 
 
 @dataclass(frozen=True)
@@ -64,14 +60,14 @@ class Offsets(_ConstantLevels):
 
     def evaluate(self, subject: Subject, measured: Sequence[Measurement], taken: Sequence[Taken]) -> Findings:
         """Fit everything, and tell the offsets."""
-        state = state_of(measured, taken)
+        state = State.of(measured, taken)
         # Afresh: a record of gains has seen more of the offsets than this can, and what it knows of conductances, which
         # turn them into currents, would be missing here.
         fit = LevelsFit(subject, [state], afresh=True)
         kept = (SOURCE_OFFSET, SOURCE_OFFSET_CURRENT, METER_OFFSET)
         quantities = tuple(quantity for quantity in fit.instrument_quantities() if quantity.name in kept)
-        raw = raw_of(state, taken) | {"residuals": fit.residuals()}
-        return Findings(quantities, fit.verdict(), self.settings(measured, taken), _ASSUMED, raw)
+        raw = _raw_of(state, taken) | {RESIDUALS: fit.residuals()}
+        return Findings(quantities, fit.verdict(), {}, _ASSUMED, raw)
 
 
 @dataclass(frozen=True)
@@ -87,14 +83,14 @@ class Gains(_ConstantLevels):
 
     def evaluate(self, subject: Subject, measured: Sequence[Measurement], taken: Sequence[Taken]) -> Findings:
         """Fit everything, and tell what belongs to the instruments."""
-        state = state_of(measured, taken)
+        state = State.of(measured, taken)
         fit = LevelsFit(subject, [state], afresh=True)
         return Findings(
             fit.instrument_quantities(),
             fit.verdict(*_untold(fit, without=CONDUCTANCE)),
-            self.settings(measured, taken),
+            {},
             _ASSUMED,
-            raw_of(state, taken) | {"residuals": fit.residuals(), INSTRUMENT_COVARIANCE: fit.instrument_covariance()},
+            _raw_of(state, taken) | {RESIDUALS: fit.residuals(), INSTRUMENT_COVARIANCE: fit.instrument_covariance()},
         )
 
 
@@ -108,7 +104,7 @@ class NetworkConductances(_ConstantLevels):
 
     def evaluate(self, subject: Subject, measured: Sequence[Measurement], taken: Sequence[Taken]) -> Findings:
         """Fit everything, and tell the conductances; which are not told by these ports, and what would help."""
-        state = state_of(measured, taken)
+        state = State.of(measured, taken)
         fit = LevelsFit(subject, [state])
         words = _untold(fit)
         if CONDUCTANCE in fit.untold():
@@ -116,35 +112,19 @@ class NetworkConductances(_ConstantLevels):
         return Findings(
             (fit.conductance_quantity(), *fit.instrument_quantities()),
             fit.verdict(*words),
-            self.settings(measured, taken),
+            {},
             _ASSUMED,
-            raw_of(state, taken) | {"residuals": fit.residuals(), "covariance": fit.tunable_covariance()},
+            _raw_of(state, taken) | {RESIDUALS: fit.residuals(), "covariance": fit.tunable_covariance()},
         )
 
 
-def n_periods(subject: Subject, samples: int) -> int:
-    """Return how many periods hold at least so many samples."""
-    return max(1, -(-samples // subject.sampling.samples_per_period))
-
-
-def state_of(measured: Sequence[Measurement], taken: Sequence[Taken]) -> State:
-    """Return the readings of measurements in one state of the network."""
-    read = [readings(each.record) for each in taken]
-    return State(
-        np.array([one.drive.levels for one in measured]),
-        np.array([volts for volts, _ in read]),
-        np.array([noise for _, noise in read]),
-        taken[-1].conductances,
-    )
-
-
-def raw_of(state: State, taken: Sequence[Taken]) -> dict[str, Any]:
+def _raw_of(state: State, taken: Sequence[Taken]) -> dict[str, Any]:
     """Return what was asked and read, for the record."""
     return {
         "levels": state.levels,
         "volts": state.volts,
         "noise": state.noise,
-        "programmed": np.array([each.conductances for each in taken]),
+        PROGRAMMED: np.array([each.conductances for each in taken]),
     }
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from calibration.drives import sizes
+from calibration.drives import in_step, sizes, within_nudge_rating
 from calibration.errors import ProcedureError
 from calibration.gradient import (
     Cause,
@@ -34,10 +34,11 @@ from calibration.gradient import (
     slope_at,
     verdict,
 )
+from calibration.options import FRACTION, option, samples, volts
 from calibration.ports import from_outputs, task_levels
 from calibration.procedure import Findings, Measurement, Plan, Procedure, Process, Taken, plan_of
-from calibration.procedures.constant_levels import n_periods
 from calibration.reading import readings
+from calibration.record_names import DIFFERENCE, FREQUENCY, PRODUCT
 from calibration.responses import respond
 from calibration.subject import Subject
 from freqprop_lab.names import nearest, shown
@@ -45,7 +46,7 @@ from freqprop_lab.values import Array, ChannelDrive, Response
 from freqprop_lab.waveform import TwoTone, default_waveform
 
 _STRONG = 0.2  # of what levels may be: the nudge that tells delays
-_COARSER = (2.0, 4.0, 8.0)  # factors on G, where a part has coarser steps than were asked
+_SAME = 1e-9  # relative: closer than this two conductances are one
 _ASSUMED = (
     "the network between the nodes is passive, and nothing drifts while an element is turned up and down",
     "elements move by what `program` says: one that is 10 % off shows as 10 % of its own gradient",
@@ -56,21 +57,16 @@ _ASSUMED = (
 
 @dataclass(frozen=True)
 class Gradient(Procedure):
-    """samples: of each record. volts: size of the inputs' levels. error: V, by which each output misses its target.
+    """The update of one example, each output off its target by `error`, and what turning elements does to its cost."""
 
-    gamma, alpha: strength of the nudge and learning rate, in task units. elements: how many are turned, chosen so that
-    they span all sizes of |a b|; "all"; or their names with commas. step: by how much of itself an element is turned.
-    tolerance: how much of itself the gradient may be off.
-    """
-
-    samples: int = 10_000
-    volts: float = 1.0
-    error: float = 0.1
-    gamma: float = 1.0
-    alpha: float = 0.01
-    elements: str = "12"
-    step: float = 0.2
-    tolerance: float = 0.05
+    samples: int = samples(10_000)
+    volts: float = volts("Size of the inputs' levels; less where a limit or a rating is nearer.")
+    error: float = option(0.1, "By how much each output misses its target.", unit="V", low=1e-9)
+    gamma: float = option(1.0, "Strength of the nudge, task units.", low=1e-12)
+    alpha: float = option(0.01, "Learning rate, task units.", low=1e-12)
+    elements: str = option("12", "How many are turned, of all sizes of |a b|; all; or names with commas.")
+    step: float = option(0.2, "By how much of itself an element is turned.", unit=FRACTION, low=0.001, high=0.9)
+    tolerance: float = option(0.05, "By how much of itself the gradient may be off.", unit=FRACTION, low=1e-6, high=1)
 
     name = "gradient"
     title = "the nudge's gradient against finite differences"
@@ -79,7 +75,7 @@ class Gradient(Procedure):
         "elements that may be turned up and down by a fifth while the levels are on",
         "gains, offsets and skew corrected, or known to be small",
     )
-    corrected = True
+    wants_corrected_bench = True
 
     def plan(self, subject: Subject) -> Plan:
         """Say what will be driven. Raises ProcedureError, SubjectError."""
@@ -93,13 +89,12 @@ class Gradient(Procedure):
             *drives.ports,
             *drives.all_together,
         ]
-        low, high = subject.conductances * (1 - self.step), subject.conductances * (1 + self.step)
-        turns = 4 * self._count(subject)
-        ends = [np.clip(end, subject.conductance_low, subject.conductance_high) for end in (low, high)]
-        turned = [Measurement(drives.free.drive, ends[turn % 2], drives.periods) for turn in range(turns + 3)]
+        count, ends = self._count(subject), self._ends(subject)
+        turned = [Measurement(drives.free.drive, ends[turn % 2], drives.periods) for turn in range(4 * count + 3)]
         words = (
-            f"{self._count(subject)} elements are turned by {self.step:.0%} and {self.step / 2:.0%} both ways, one by "
-            "one, and put back; further where a part has coarser steps",
+            f"{count} elements are turned by {self.step:.0%} and {self.step / 2:.0%} both ways, one by one, and put "
+            "back, by a step of theirs where those are coarser; once all are moved by the update of one example, no "
+            "further than that",
         )
         return plan_of(subject, listed + turned, words)
 
@@ -140,13 +135,13 @@ class Gradient(Procedure):
         nudge = np.asarray(-gamma * from_outputs(subject) * gradient)
         levels = task_levels(subject, self.volts, 2)[1]
         self._check_nudge(subject, levels, nudge)
-        size = _STRONG * sizes(subject, self.volts)
-        rated = subject.ratings.nudge
-        size = np.where(subject.live, size if rated is None else np.minimum(size, rated), 0.0)
-        together = ChannelDrive(subject.resting, _in_step(subject, size), TwoTone())
+        size = within_nudge_rating(subject, _STRONG * sizes(subject, self.volts))
+        # Voltages move all nodes alike; currents do what they can.
+        size = np.where(subject.voltage, in_step(subject, size), np.where(subject.live, size, 0.0))
+        together = ChannelDrive(subject.resting, size, TwoTone())
         waveform = default_waveform(synchronised=subject.synchronised)
         sampling = subject.sampling
-        periods = n_periods(subject, self.samples)
+        periods = subject.periods_for(self.samples)
         lockin = subject.lockin
         orders = range(1, lockin.hum_harmonics + 1) if lockin.hum else ()
         hum = tuple((lockin.hum or 0.0) * order for order in orders)
@@ -154,17 +149,14 @@ class Gradient(Procedure):
 
     def _check_nudge(self, subject: Subject, levels: Array, nudge: Array) -> None:
         amplitudes = np.abs(nudge.sum(axis=1))
-        room = np.minimum(subject.source_high - levels, levels - subject.source_low)
-        if subject.ratings.nudge is not None:
-            volts = np.array([lead.kind == "voltage" for lead in subject.leads])
-            room = np.where(volts, np.minimum(room, subject.ratings.nudge), room)
+        room = within_nudge_rating(subject, np.minimum(subject.source_high - levels, levels - subject.source_low))
         over = np.flatnonzero(subject.live & (amplitudes > room))
         if len(over):
             lead = subject.leads[int(over[0])]
-            unit = "V" if lead.kind == "voltage" else "A"
             raise ProcedureError(
-                f"{lead.name} at node {subject.node_of(lead)} would get a nudge of {amplitudes[over[0]]:.4g} {unit}, "
-                f"it has room for {room[over[0]]:.4g} {unit}. Nothing was driven; lower --gamma, --error or --volts"
+                f"{lead.name} at node {subject.node_of(lead)} would get a nudge of {amplitudes[over[0]]:.4g} "
+                f"{lead.unit}, it has room for {room[over[0]]:.4g} {lead.unit}. Nothing was driven; lower --gamma, "
+                "--error or --volts"
             )
 
     def _respond(self, subject: Subject, drives: Drives) -> Generator[Measurement, Taken, Responses]:
@@ -235,25 +227,12 @@ class Gradient(Procedure):
     def _turn(
         self, subject: Subject, drives: Drives, base: Array, number: int
     ) -> Generator[Measurement, Taken, list[Point]]:
-        """Turn one element both ways, by two sizes of step; further where that moves nothing."""
-        factors = [1 + self.step, 1 - self.step, 1 + self.step / 2, 1 - self.step / 2]
-        points = yield from self._points(subject, drives, base, number, factors)
-        for factor in _COARSER:
-            if any(abs(point.conductance / base[number] - 1) > 1e-9 for point in points):
-                break
-            points = yield from self._points(subject, drives, base, number, [factor, 1 / factor])
-        return points
-
-    def _points(
-        self, subject: Subject, drives: Drives, base: Array, number: int, factors: list[float]
-    ) -> Generator[Measurement, Taken, list[Point]]:
+        """Turn one element both ways, by two sizes of step."""
         points = []
         name = subject.network.tunable_names[number]
-        for factor in factors:
+        for target in self._targets(subject, number):
             turned = base.copy()
-            turned[number] = np.clip(
-                factor * base[number], subject.conductance_low[number], subject.conductance_high[number]
-            )
+            turned[number] = target
             taken = yield Measurement(drives.free.drive, turned, drives.periods, drives.frequency, f"{name} turned")
             points.append(self._point(subject, taken, float(taken.conductances[number])))
         return points
@@ -261,15 +240,39 @@ class Gradient(Procedure):
     def _update(
         self, subject: Subject, drives: Drives, base: Taken, free: Point, product: Effect
     ) -> Generator[Measurement, Taken, Written]:
-        """Program the update that training would make of this example, and see what becomes of it."""
+        """Program the update that training would make of this example, as far as was planned, and see what it does."""
         alpha, held = subject.scales.alpha(self.alpha), base.conductances
         wished = held - alpha * drives.gamma * np.nan_to_num(product.values)
-        wished = np.clip(wished, subject.conductance_low, subject.conductance_high)
+        wished = np.clip(wished, *self._ends(subject))
         taken = yield Measurement(drives.free.drive, wished, drives.periods, drives.frequency, "the update programmed")
         after, gradient = self._point(subject, taken), drives.gradient
         effect = float(gradient @ (after.outputs - free.outputs))
         doubt = float(np.linalg.norm(gradient * np.hypot(after.noise, free.noise)))
         return Written(wished - held, taken.conductances - held, alpha, effect, doubt)
+
+    def _targets(self, subject: Subject, number: int) -> list[float]:
+        """Return what an element is turned to, S: by the step and half of it, both ways, by one of its own at least."""
+        held, rungs = float(subject.conductances[number]), subject.ladder[number]
+        low, high = subject.conductance_low[number], subject.conductance_high[number]
+        found = []
+        for share in (self.step, -self.step, self.step / 2, -self.step / 2):
+            target = float(np.clip(held * (1 + share), low, high))
+            if rungs is not None:
+                beyond = rungs[rungs > held * (1 + _SAME)] if share > 0 else rungs[rungs < held * (1 - _SAME)]
+                target = float(beyond[np.abs(beyond - target).argmin()]) if len(beyond) else held
+            if abs(target / held - 1) > _SAME and target not in found:
+                found.append(target)
+        return found
+
+    def _ends(self, subject: Subject) -> tuple[Array, Array]:
+        """Return between what elements are programmed, S, (tunable,) each."""
+        held = subject.conductances
+        targets = [[*self._targets(subject, number), held[number]] for number in range(len(held))]
+        low, high = subject.conductance_low, subject.conductance_high
+        return (
+            np.minimum([min(each) for each in targets], np.clip(held * (1 - self.step), low, high)),
+            np.maximum([max(each) for each in targets], np.clip(held * (1 + self.step), low, high)),
+        )
 
     def _count(self, subject: Subject) -> int:
         n_elements = len(subject.network.tunable)
@@ -327,40 +330,25 @@ class Gradient(Procedure):
         )
         seen = Seen(subject, responses, compared, chosen, exchanged, written, step)
         judged, cause = verdict(seen)
-        settings = {
-            "samples": self.samples,
-            "volts": self.volts,
-            "error": self.error,
-            "gamma": self.gamma,
-            "alpha": self.alpha,
-            "step": self.step,
-            "tolerance": self.tolerance,
-            "frequency": responses.frequency,
-            "waveform": drives.waveform.name,
-            "main cause": cause,
-            "gamma to use": gamma_to_use(seen) / subject.scales.gamma(1.0) if cause == Cause.GAMMA.value else None,
-            "frequency to use": frequency_to_use(seen) if cause == Cause.OMEGA.value else None,
+        outcome = {
+            "main_cause": cause,
+            "gamma_to_use": gamma_to_use(seen) / subject.scales.gamma(1.0) if cause == Cause.GAMMA.value else None,
+            "frequency_to_use": frequency_to_use(seen) if cause == Cause.OMEGA.value else None,
         }
         return Findings(
             quantities(seen, slopes, lines),
             judged,
-            settings,
+            {FREQUENCY: responses.frequency, "waveform": drives.waveform.name},
             _ASSUMED,
             {
-                "product": compared.product,
+                PRODUCT: compared.product,
                 "product_stderr": compared.product_uncertainty,
-                "difference": compared.difference,
+                DIFFERENCE: compared.difference,
                 "difference_stderr": compared.difference_uncertainty,
                 "levels": drives.levels,
                 "nudge": drives.nudge,
                 "asked": written.asked,
                 "realised": written.realised,
             },
+            outcome=outcome,
         )
-
-
-def _in_step(subject: Subject, size: Array) -> Array:
-    """Return amplitudes that move all nodes the same way: voltages alike, currents each by its own size."""
-    volts = np.array([lead.kind == "voltage" for lead in subject.leads]) & subject.live
-    alike = float(size[volts].min()) if volts.any() else 0.0
-    return np.asarray(np.where(volts, alike, size))

@@ -6,12 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from calibration.drives import rest
-from calibration.errors import ProcedureError
+from calibration.options import samples
 from calibration.procedure import Findings, ListedProcedure, Measurement, Taken
-from calibration.procedures.constant_levels import n_periods
 from calibration.records import Points, Quantity, Verdict
 from calibration.ripple import MAINS, Fitted, fitted, lines
 from calibration.subject import Subject
@@ -29,7 +26,6 @@ _HARMS = 1.5  # times what white noise alone would leave of b
 _CLEAR = 5.0  # standard uncertainties: so many channels and one false corner in ten thousand records
 _WHOLE = 1e-6  # of a period of the hum
 _MOST_PERIODS = 1000
-_FEWEST_SAMPLES = 256
 _ASSUMED = (
     "nothing moves while the record is taken",
     "noise does not hang on the level; this one is of the levels at rest",
@@ -38,9 +34,9 @@ _ASSUMED = (
 
 @dataclass(frozen=True)
 class Noise(ListedProcedure):
-    """samples: of the one long record, taken with every source at rest."""
+    """One long record, taken with every source at rest."""
 
-    samples: int = 20_000
+    samples: int = samples(20_000, "Samples of the one long record.", low=256)
 
     name = "noise"
     title = "noise of every channel"
@@ -48,9 +44,7 @@ class Noise(ListedProcedure):
 
     def measurements(self, subject: Subject) -> list[Measurement]:
         """Return one long record at rest."""
-        if self.samples < _FEWEST_SAMPLES:
-            raise ProcedureError(f"noise: --samples is {self.samples}; at least {_FEWEST_SAMPLES} are wanted")
-        return [Measurement(ChannelDrive(rest(subject)), n_periods=n_periods(subject, self.samples), says="at rest")]
+        return [Measurement(ChannelDrive(subject.resting), n_periods=subject.periods_for(self.samples), says="at rest")]
 
     def evaluate(
         self,
@@ -62,8 +56,7 @@ class Noise(ListedProcedure):
         record, read = taken[0].record, subject.read
         volts, rate = record.volts[read], record.sample_rate
         fit = fitted(volts, rate, lines(volts, rate))
-        nodes = np.array(subject.network.nodes)[read]
-        labels = tuple(subject.meter_channels[node] for node in nodes)
+        nodes, labels = subject.read_nodes, subject.read_channels
         rms, rms_doubt = _rms(fit.residuals)
         total = np.sqrt((fit.amplitudes**2).sum(axis=1) / 2 + rms**2)
         span = (subject.meter_high - subject.meter_low)[read]
@@ -82,14 +75,16 @@ class Noise(ListedProcedure):
         if len(fit.frequencies):
             quantities.append(_lines(labels, fit))
         words = [*_words_of_channels(labels, nodes, rms), *_words_of_lines(subject, fit, rms, b_noise)]
-        status = "doubtful" if words else "good"
         told = "no channel moves at all: these meters have no noise, or don't measure"
         if np.median(total) > 0:
             told = f"{np.median(total):.3g} V rms and {np.nanmedian(bits):.3g} effective bits in the median channel"
         return Findings(
             tuple(quantities),
-            Verdict(status, (told, *words, *_words_of_corner(labels, corner), *_quiet_lines(fit, words))),  # type: ignore[arg-type]
-            {"samples": volts.shape[1], "sample_rate": rate},
+            Verdict(
+                "doubtful" if words else "good",
+                (told, *words, *_words_of_corner(labels, corner), *_quiet_lines(fit, words)),
+            ),
+            {},
             _ASSUMED,
             {"volts": volts},
         )
@@ -187,7 +182,7 @@ def named(frequency: float, resolution: float) -> str:
     return f"a line at {frequency:.4g} Hz"
 
 
-def _words_of_channels(labels: Sequence[str], nodes: NDArray[np.str_], rms: Array) -> list[str]:
+def _words_of_channels(labels: Sequence[str], nodes: Sequence[str], rms: Array) -> list[str]:
     median = float(np.median(rms))
     return [
         f"{label} (node {node}) has {own:.3g} V rms, {own / median:.3g} times the median channel: look at its lead, "

@@ -14,11 +14,12 @@ import numpy as np
 
 from calibration.capacitances import PhaseFit, Tones
 from calibration.direct_model import DirectModel, Sources
-from calibration.drives import rest, sizes, subject_conductances
+from calibration.drives import in_step, sizes, subject_conductances, within_nudge_rating
 from calibration.errors import ProcedureError
 from calibration.levels import LevelsFit, State
+from calibration.options import FRACTION, option, samples, volts
 from calibration.procedure import Findings, ListedProcedure, Measurement, Taken
-from calibration.procedures.constant_levels import n_periods, state_of
+from calibration.record_names import CAPACITANCE, PROGRAMMED, RELAXATION_TIME
 from calibration.records import Quantity, Verdict
 from calibration.ripple import clear_of_mains, fitted, lines
 from calibration.subject import Subject
@@ -27,8 +28,7 @@ from freqprop_lab.names import shown
 from freqprop_lab.values import Array, ChannelDrive, Record
 from freqprop_lab.waveform import TwoTone
 
-CAPACITANCE, TIME, SLOWEST = "capacitance", "relaxation time", "slowest relaxation time"
-FREQUENCY, SETTLING = "recommended frequency", "settling time"
+SLOWEST, BEST, SETTLING = "slowest relaxation time", "recommended frequency", "settling time"
 _WAVEFORM = TwoTone()
 _ORDERS = np.array([1, 2])
 _TURNED = 3.0  # down: a node's lag then goes with its resistances, a channel's lateness does not
@@ -36,6 +36,7 @@ _WORTH = 1.5
 _DROPPED = 0.1  # of the periods: what the step to the level leaves
 _SEEN = 4.0  # standard uncertainties
 _COVERED = 1.96
+_MISFIT = 1.5  # of phases: more is not node capacitance
 _ASSUMED = (
     "capacitance lies between nodes and ground",
     "the network is linear, and its sources follow what they are asked at once",
@@ -46,11 +47,11 @@ _ASSUMED = (
 
 @dataclass(frozen=True)
 class Relaxation(ListedProcedure):
-    """accuracy: what relaxation may cost b, relative; samples: of each record; volts: level and tone together."""
+    """Every source by itself, and all together, at two frequencies and in two states of the network."""
 
-    accuracy: float = 0.01
-    samples: int = 4000
-    volts: float = 1.0
+    accuracy: float = option(0.01, "What relaxation may cost b.", unit=FRACTION, low=1e-6, high=0.5)
+    samples: int = samples(4000)
+    volts: float = volts("Level and tone together; less where a limit or a rating is nearer.")
 
     name = "relaxation"
     title = "relaxation times, capacitances, and the frequency that they allow"
@@ -63,10 +64,8 @@ class Relaxation(ListedProcedure):
                 "relaxation is told from phases, and these meters start by themselves: wire a trigger from the source "
                 "to them (triggers in the bench file)"
             )
-        if not 0 < self.accuracy < 1:
-            raise ProcedureError(f"relaxation: --accuracy is {self.accuracy}; a share between 0 and 1 is wanted")
         listed = []
-        periods = max(n_periods(subject, self.samples), 4)
+        periods = max(subject.periods_for(self.samples), 4)
         for state, conductances in enumerate(_states(subject)):
             for number, drive in enumerate(_drives(subject, self.volts)):
                 for which, frequency in enumerate(_frequencies(subject)):
@@ -81,7 +80,7 @@ class Relaxation(ListedProcedure):
                         )
                     )
         back = subject.conductances if len(subject.conductances) else None
-        return [*listed, Measurement(ChannelDrive(rest(subject)), back, 1, says="as it was")]
+        return [*listed, Measurement(ChannelDrive(subject.resting), back, 1, says="as it was")]
 
     def evaluate(self, subject: Subject, measured: Sequence[Measurement], taken: Sequence[Taken]) -> Findings:
         """Fit conductances to the levels and capacitances to the phases."""
@@ -89,7 +88,7 @@ class Relaxation(ListedProcedure):
         per_state = (len(taken) - 1) // n_states
         parts = [slice(state * per_state, (state + 1) * per_state) for state in range(n_states)]
         settled = [Taken(_without_start(each.record, subject), each.conductances, each.frequency) for each in taken]
-        levels = LevelsFit(subject, [_levels_of(measured[part], settled[part]) for part in parts])
+        levels = LevelsFit(subject, [State.of(measured[part], settled[part]) for part in parts])
         tones = [
             _tones(subject, state, measured[number], settled[number])
             for state, part in enumerate(parts)
@@ -123,9 +122,9 @@ class Relaxation(ListedProcedure):
         own = (subject.name,)
         quantities = (
             Quantity(CAPACITANCE, "F", nodes, C, noise, times.capacitance_doubt),
-            Quantity(TIME, "s", nodes, times.lag, *times.lag_doubt),
+            Quantity(RELAXATION_TIME, "s", nodes, times.lag, *times.lag_doubt),
             _single(SLOWEST, "s", own, times.slowest, times.slowest_doubt),
-            _single(FREQUENCY, "Hz", own, best, best * relative),
+            _single(BEST, "Hz", own, best, best * relative),
             _single(SETTLING, "s", own, settle, settle * relative),
         )
         words = self._words(subject, times, best, settle)
@@ -138,9 +137,13 @@ class Relaxation(ListedProcedure):
         return Findings(
             quantities,
             Verdict("doubtful" if late or fit.found.misfit > _MISFIT else "good", tuple(words)),
-            {"accuracy": self.accuracy, "samples": taken[0].record.volts.shape[1], "states": len(levels.states)},
+            {"states": len(levels.states)},
             _ASSUMED,
-            {"capacitance_covariance": fit.covariance, "lateness": fit.lateness, "programmed": subject.conductances},
+            {
+                "capacitance_covariance": fit.covariance,
+                "lateness": fit.lateness,
+                PROGRAMMED: np.array([each.conductances for each in taken]),
+            },
             "" if times.is_seen else "no capacitance was seen; the numbers are bounds for 95 %",
         )
 
@@ -164,9 +167,6 @@ class Relaxation(ListedProcedure):
         if subject.sampling.settle < settle:
             words.append(f"sampling.settle is {subject.sampling.settle:g} s: records begin before the levels stand")
         return words
-
-
-_MISFIT = 1.5
 
 
 @dataclass(frozen=True)
@@ -250,13 +250,8 @@ def _drives(subject: Subject, volts: float) -> list[ChannelDrive]:
     # A current moves its node farthest where the least conducts.
     least = [subject_conductances(subject, state) for state in _states(subject)]
     size = np.min([sizes(subject, volts, siemens) for siemens in least], axis=0) / 2
-    if subject.ratings.nudge is not None:
-        size = np.minimum(size, subject.ratings.nudge)
-    level = rest(subject)
-    voltage = np.array([lead.kind == "voltage" for lead in subject.leads]) & subject.live
-    moves = []
-    if voltage.any():
-        moves.append(np.where(voltage, np.nanmin(np.where(voltage, size, np.nan)), 0.0))
+    size, level = within_nudge_rating(subject, size), subject.resting
+    moves = [in_step(subject, size)] if subject.voltage.any() else []
     for number in np.flatnonzero(subject.live):
         alone = np.zeros(len(level))
         alone[number] = size[number]
@@ -277,10 +272,6 @@ def _without_start(record: Record, subject: Subject) -> Record:
 def _amplitudes(measurement: Measurement) -> Array:
     amplitudes = measurement.drive.amplitudes
     return np.zeros(len(measurement.drive.levels)) if amplitudes is None else amplitudes
-
-
-def _levels_of(measured: Sequence[Measurement], taken: Sequence[Taken]) -> State:
-    return state_of(measured, taken)
 
 
 def _tones(subject: Subject, state: int, measured: Measurement, taken: Taken) -> Tones:

@@ -15,9 +15,9 @@ import numpy as np
 from calibration.drives import one_at_a_time, sizes, subject_conductances
 from calibration.errors import ProcedureError
 from calibration.levels import LevelsFit, State
+from calibration.options import option, samples, volts
 from calibration.procedure import Findings, ListedProcedure, Measurement, Taken
-from calibration.procedures.constant_levels import n_periods, state_of
-from calibration.quantity_names import TABLE
+from calibration.record_names import RESIDUALS, TABLE
 from calibration.records import Points, Quantity
 from calibration.subject import Subject
 from calibration.tables import Points as Measured
@@ -44,24 +44,27 @@ _ASSUMED = (
 
 @dataclass(frozen=True)
 class Resistors(ListedProcedure):
-    """points: values of each element that are visited, 0 for all codes; samples: of each record; volts: as in gains.
+    """All elements through their values together, and some of the values again from above and from below."""
 
-    again: how often two of the values are visited again from above and from below; 0 leaves that out.
-    """
-
-    points: int = 17
-    samples: int = 2000
-    volts: float = 1.0
-    again: int = 3
+    points: int = option(17, "Values of each element that are visited, at least 2; 0: all codes.", low=0)
+    samples: int = samples(2000)
+    volts: float = volts()
+    again: int = option(3, "How often two of the values are visited again; 0: never, and no hysteresis.", low=0)
 
     name = "resistors"
     title = "conductance by code of every tunable element"
     needs = ("gains before it", "a known series resistor, or an ammeter, as reference of absolute values")
 
+    def __post_init__(self) -> None:
+        """Refuse a table of one point. Raises ProcedureError."""
+        super().__post_init__()
+        if self.points == 1:
+            raise ProcedureError("resistors: --points is 1; at least 2 make a curve, and 0 stands for all codes")
+
     def measurements(self, subject: Subject) -> list[Measurement]:
         """Return the records of all states, one after the other, and one that puts the elements back."""
         visits = self._visits(subject)
-        periods = n_periods(subject, self.samples)
+        periods = subject.periods_for(self.samples)
         still = ChannelDrive(subject.resting.copy())
         listed = []
         for number, (values, before) in enumerate(visits):
@@ -92,15 +95,15 @@ class Resistors(ListedProcedure):
             ]
         words = [*_stuck_words(subject, labels, elements, stuck), *_far_words(subject, labels, elements, stuck)]
         verdict = fit.verdict(*words, *_told_words(fit, visits, self.again))
-        if words and verdict.status == "good":
-            verdict = replace(verdict, status="bad" if any(stuck) else "doubtful")
+        if words:
+            verdict = verdict.at_least("bad" if any(stuck) else "doubtful")
         return Findings(
             tuple(quantities),
             verdict,
-            {"points": self.points, "samples": taken[0].record.volts.shape[1], "states": len(states)},
+            {"states": len(states)},
             _ASSUMED,
             {
-                "residuals": fit.residuals(),
+                RESIDUALS: fit.residuals(),
                 "levels": states[0].levels,
                 "volts": np.array([state.volts for state in states]),
                 "noise": np.array([state.noise for state in states]),
@@ -161,7 +164,7 @@ class Resistors(ListedProcedure):
         there = replace(subject, conductances=np.maximum(programmed.max(axis=0), subject.conductances))
         least = sizes(there, self.volts, subject_conductances(subject, programmed.min(axis=0)))
         own = sizes(there, self.volts, subject_conductances(subject, values))
-        current = np.array([lead.kind == "current" for lead in subject.leads]) & subject.live
+        current = subject.live & ~subject.voltage
         times = np.where(current, 2 ** np.floor(np.log2(np.where(current, own / least, 1.0)) + _ROUNDING), 1.0)
         return one_at_a_time(subject, least * times)
 
@@ -177,7 +180,7 @@ class Resistors(ListedProcedure):
             if before is not None:
                 had, first = taken[first].conductances, first + 1
             part = slice(first, first + n_drives)
-            states.append(state_of(measured[part], taken[part]))
+            states.append(State.of(measured[part], taken[part]))
             came_from.append(had)
             had, first = taken[first].conductances, first + n_drives
         return states, came_from

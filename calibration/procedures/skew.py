@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.direct_model import DirectModel, Sources
-from calibration.drives import rest, sizes, subject_conductances
+from calibration.drives import in_step, sizes, subject_conductances, within_nudge_rating
 from calibration.errors import ProcedureError
+from calibration.options import samples, volts
 from calibration.procedure import Findings, ListedProcedure, Measurement, Taken
-from calibration.procedures.constant_levels import n_periods
-from calibration.quantity_names import SKEW
+from calibration.record_names import CAPACITANCE, PROGRAMMED, RELAXATION_TIME, SKEW
 from calibration.records import Quantity, Verdict
 from calibration.ripple import clear_of_mains, without_lines
 from calibration.subject import Subject
@@ -58,10 +58,10 @@ class Delays:
 
 @dataclass(frozen=True)
 class Skew(ListedProcedure):
-    """samples: of each record; volts: the amplitude, less where a limit or a rating is nearer."""
+    """One drive that every node follows at once, at two frequencies."""
 
-    samples: int = 10_000
-    volts: float = 1.0
+    samples: int = samples(10_000)
+    volts: float = volts("Amplitude of the nudge; less where a limit or a rating is nearer.")
 
     name = "skew"
     title = "lateness of every channel against the nudge"
@@ -69,7 +69,7 @@ class Skew(ListedProcedure):
 
     def measurements(self, subject: Subject) -> list[Measurement]:
         """Return records of one drive: at the nudge's frequency, and at a lower one, since a delay hangs on none."""
-        periods, frequency = n_periods(subject, self.samples), subject.sampling.frequency
+        periods, frequency = subject.periods_for(self.samples), subject.sampling.frequency
         asked = [(frequency, share) for share in _SHARES] + [(clear_of_mains(frequency), 1.0)]
         return [
             Measurement(
@@ -91,19 +91,13 @@ class Skew(ListedProcedure):
         if not subject.synchronised:
             delay, type_a, type_b, more = _relative(subject, found[:_REPEATS], delay, type_a, type_b)
             words += more
-        # A mishap comes first; so far there is none but those.
-        status = "doubtful" if words else "good"
-        labels = tuple(subject.meter_channels[subject.network.nodes[node]] for node in np.flatnonzero(subject.read))
-        quantity = Quantity(SKEW, "s", labels, delay, type_a, type_b)
-        sample = 1 / taken[0].record.sample_rate
-        words += _words_of_size(quantity, sample)
-        words += _words_of_holding(subject, taken, fast, slow)
+        quantity = Quantity(SKEW, "s", subject.read_channels, delay, type_a, type_b)
+        remarks = _words_of_size(quantity, 1 / taken[0].record.sample_rate)
+        remarks += _words_of_holding(subject, taken, fast, slow)
         return Findings(
             (quantity,),
-            Verdict(status, tuple(words)),  # type: ignore[arg-type]
+            Verdict.of(words, remarks),
             {
-                "samples": taken[0].record.volts.shape[1],
-                "records": len(taken),
                 "frequencies": [each.frequency for each in taken],
                 "amplitude": _amplitude(measured[0].drive),
                 "synchronised": subject.synchronised,
@@ -120,15 +114,12 @@ class Skew(ListedProcedure):
 
 
 def _together(subject: Subject, volts: float, share: float) -> ChannelDrive:
-    voltage = np.array([lead.kind == "voltage" for lead in subject.leads]) & subject.live
-    if not voltage.any():
+    if not subject.voltage.any():
         raise ProcedureError(
             "skew moves every node by voltage sources, and this bench has none; calibrate it with one stiff input"
         )
-    size = float(np.nanmin(np.where(voltage, sizes(subject, volts), np.nan)))
-    if subject.ratings.nudge is not None:
-        size = min(size, subject.ratings.nudge)
-    return ChannelDrive(rest(subject), np.where(voltage, size * share, 0.0), _WAVEFORM)
+    size = in_step(subject, within_nudge_rating(subject, sizes(subject, volts)))
+    return ChannelDrive(subject.resting, size * share, _WAVEFORM)
 
 
 def _delays(subject: Subject, taken: Taken) -> Delays:
@@ -179,7 +170,7 @@ def _network_part(subject: Subject, frequency: float) -> tuple[Array, Array]:
     nothing = np.zeros(int(subject.read.sum()))
     if record is None:
         return nothing, nothing
-    quantity = record.quantity("capacitance")
+    quantity = record.quantity(CAPACITANCE)
     place = {label: number for number, label in enumerate(quantity.labels)}
     rows = [place.get(node, -1) for node in subject.network.nodes]
     C = np.array([quantity.values[row] if row >= 0 else 0.0 for row in rows])
@@ -192,9 +183,9 @@ def _network_part(subject: Subject, frequency: float) -> tuple[Array, Array]:
     beyond = _as_fitted(whole, model.injection(sources), np.where(told, C, 0.0), frequency)[subject.read] - lag
     # Sources whose gains differ don't move quite alike.
     unequal = np.abs(lag) * float(np.mean(subject.belief_in_sources()[0])) / np.sqrt(len(subject.live_leads))
-    stated = record.quantity("relaxation time")
-    programmed = record.raw.get("programmed")
-    if programmed is not None and np.array_equal(programmed, subject.conductances):
+    stated = record.quantity(RELAXATION_TIME)
+    programmed = record.raw.get(PROGRAMMED)
+    if programmed is not None and np.array_equal(programmed[0], subject.conductances):
         # The same conductances still: then the lag is known better than the capacitances that make it.
         return stated.values[subject.read] + beyond, np.hypot(stated.standard_uncertainty[subject.read], unequal)
     return lag + beyond, np.sqrt(Z**2 @ np.where(told, u, 0.0) ** 2 + unequal**2)
@@ -239,8 +230,7 @@ def _relative(
 
 def _by_meter(subject: Subject) -> dict[str, NDArray[np.intp]]:
     """Return which of the read nodes each meter reads, by its name."""
-    nodes = np.array(subject.network.nodes)[subject.read]
-    meters = np.array([subject.meter_channels[node].rsplit("/", 1)[0] for node in nodes])
+    meters = np.array([channel.rsplit("/", 1)[0] for channel in subject.read_channels])
     return {meter: np.flatnonzero(meters == meter) for meter in dict.fromkeys(meters.tolist())}
 
 

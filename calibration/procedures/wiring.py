@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from calibration.errors import ModelError, ProcedureError
+from calibration.options import samples, volts
 from calibration.procedure import Findings, ListedProcedure, Measurement, Taken
-from calibration.procedures.constant_levels import n_periods
+from calibration.record_names import CONDUCTANCE
 from calibration.records import Quantity, Verdict
 from calibration.subject import Subject
 from calibration.wiring import (
@@ -22,6 +22,7 @@ from calibration.wiring import (
     Fault,
     Names,
     Observed,
+    Outcome,
     Search,
     measurements,
     observed_of,
@@ -46,10 +47,10 @@ _ASSUMED = (
 
 @dataclass(frozen=True)
 class Wiring(ListedProcedure):
-    """samples: of each record; volts: how far a channel leaves its rest, less where a limit or a rating is nearer."""
+    """Every lead up and down, in a few states of the network."""
 
-    samples: int = 1000
-    volts: float = 1.0
+    samples: int = samples(1000)
+    volts: float = volts()
 
     name = "wiring"
     title = "which channel is on which node, and which element is where"
@@ -67,7 +68,7 @@ class Wiring(ListedProcedure):
             raise ProcedureError(
                 "wiring needs at least one source channel that drives and one meter channel that reads"
             )
-        return measurements(subject, self.volts, n_periods(subject, self.samples))
+        return measurements(subject, self.volts, subject.periods_for(self.samples))
 
     def evaluate(self, subject: Subject, measured: Sequence[Measurement], taken: Sequence[Taken]) -> Findings:
         """Search for what explains the readings, and put it into words."""
@@ -76,15 +77,10 @@ class Wiring(ListedProcedure):
             fits = Search(observed).run()
         except ModelError as error:
             raise ProcedureError(f"{error}: no branch to ground and no source holds it; add one, or drive it") from None
-        return findings(
-            observed, Names(subject.meter_channels, subject.element_channels), fits, self._settings(measured, taken)
-        )
-
-    def _settings(self, measured: Sequence[Measurement], taken: Sequence[Taken]) -> dict[str, Any]:
-        return {"samples": taken[0].record.volts.shape[1], "records": len(measured), "volts": self.volts}
+        return findings(observed, Names(subject.meter_channels, subject.element_channels), fits)
 
 
-def findings(observed: Observed, names: Names, fits: Sequence[Fit], settings: dict[str, Any]) -> Findings:
+def findings(observed: Observed, names: Names, fits: Sequence[Fit]) -> Findings:
     """Return what fits of hypotheses, the likeliest first, say: faults, alternatives, what could not be noticed."""
     best = fits[0]
     sure, alternatives = told(observed, names, fits)
@@ -92,38 +88,15 @@ def findings(observed: Observed, names: Names, fits: Sequence[Fit], settings: di
     left = best.chi_square / observed.y.size
     quantities = [_odds(sure)] if sure else []
     quantities += _conductances(observed, best)
-    more = {
-        "faults": [_plain(fault) for fault in sure],
-        "alternatives": [
-            {"probability": one.probability, "faults": [_plain(fault) for fault in one.faults]} for one in alternatives
-        ],
-        "unseen": hidden,
-        "chi_square_a_reading": left,
-        "hypotheses": len(fits),
-    }
+    outcome = Outcome(tuple(sure), tuple(alternatives), hidden, left, len(fits))
     raw = {
         "readings": observed.y,
         "noise": observed.sigma,
         "sizes": observed.sizes,
         "nominal": np.exp(observed.nominal),
     }
-    return Findings(tuple(quantities), _verdict(sure, alternatives, hidden, left), settings | more, _ASSUMED, raw)
-
-
-def faults_of(settings: dict[str, Any]) -> tuple[Fault, ...]:
-    """Return the faults that a record of `wiring` names, from its settings."""
-    listed = settings.get("faults", [])
-    return tuple(Fault(one["kind"], tuple(one["where"]), one["words"], one["look"], one["odds"]) for one in listed)
-
-
-def _plain(fault: Fault) -> dict[str, Any]:
-    return {
-        "kind": fault.kind,
-        "where": list(fault.where),
-        "words": fault.words,
-        "look": fault.look,
-        "odds": fault.odds,
-    }
+    verdict = _verdict(sure, alternatives, hidden, left)
+    return Findings(tuple(quantities), verdict, {}, _ASSUMED, raw, outcome=outcome.to_plain())
 
 
 def _verdict(
@@ -193,4 +166,4 @@ def _conductances(observed: Observed, fitted: Fit) -> list[Quantity]:
         return []
     values, doubt = np.array([conductance(fitted, branch) for branch in chosen]).T
     labels = tuple(observed.network.branches[branch].name for branch in chosen)
-    return [Quantity("conductance", "S", labels, values, np.zeros(len(values)), values * doubt)]
+    return [Quantity(CONDUCTANCE, "S", labels, values, np.zeros(len(values)), values * doubt)]

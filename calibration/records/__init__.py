@@ -8,7 +8,15 @@ from calibration.records._errors import RecordError, Refusal, Why
 from calibration.records._file import as_json, content_of, schema
 from calibration.records._folder import AHEAD, Chosen, RecordFolder, read_record
 from calibration.records._quantity import COVERAGE, COVERAGE_FACTOR, Points, Quantity
-from calibration.records._record import CalibrationRecord, InstrumentId, Reference, Verdict, software_versions
+from calibration.records._record import (
+    CalibrationRecord,
+    InstrumentId,
+    Reference,
+    Status,
+    Verdict,
+    quantity_named,
+    software_versions,
+)
 
 __all__ = [
     "AHEAD",
@@ -26,11 +34,13 @@ __all__ = [
     "RecordFolder",
     "Reference",
     "Refusal",
+    "Status",
     "Verdict",
     "Why",
     "as_json",
     "compare",
     "content_of",
+    "quantity_named",
     "read_record",
     "schema",
     "software_versions",

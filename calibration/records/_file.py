@@ -139,7 +139,8 @@ class RecordFile(Section):
     versions: dict[str, str] = Field(description="of the software that computed it")
     instruments: list[_Instrument]
     references: list[_Reference]
-    settings: dict[str, Any]
+    settings: dict[str, Any] = Field(description="how it was measured; options: what the procedure was asked for")
+    outcome: dict[str, Any] = Field(description="what came out beside quantities, such as the faults that wiring names")
     assumptions: list[str] = Field(description="what must be true for the intervals to hold")
     verdict: _Verdict
     coverage: _Coverage
@@ -188,6 +189,7 @@ def content_of(record: CalibrationRecord, largest_table: float = LARGEST_TABLE) 
         "instruments": [dict(vars(one)) for one in record.instruments],
         "references": [dict(vars(one)) for one in record.references],
         "settings": record.settings,
+        "outcome": record.outcome,
         "assumptions": list(record.assumptions),
         "verdict": {"status": record.verdict.status, "words": list(record.verdict.words)},
         "coverage": {"probability": COVERAGE},
@@ -258,6 +260,7 @@ def record_of(path: Path, file: RecordFile, arrays: Mapping[str, NDArray[Any]], 
             instruments=tuple(InstrumentId(**vars(one)) for one in file.instruments),
             references=tuple(Reference(**vars(one)) for one in file.references),
             settings=dict(file.settings),
+            outcome=dict(file.outcome),
             assumptions=tuple(file.assumptions),
             quantities=tuple(_quantity(one, arrays) for one in file.quantities),
             verdict=Verdict(file.verdict.status, tuple(file.verdict.words)),

@@ -102,6 +102,11 @@ class RecordFolder:
                 found.append((path, error))
         return sorted(found, key=lambda one: (_stamp(one[0]) or "~", _when(one[1]), one[0].name))
 
+    def procedures(self) -> list[str]:
+        """Return the procedures that have records here, by the names of the files alone."""
+        named = (_NAME.fullmatch(path.name) for path in self._paths())
+        return sorted({match["procedure"] for match in named if match is not None})
+
     def newest(
         self,
         procedure: str,
@@ -110,12 +115,13 @@ class RecordFolder:
         bench: str | None = None,
         instruments: Sequence[InstrumentId] | None = None,
         max_age: timedelta | None = None,
+        before: datetime | None = None,
         raw: bool = True,
     ) -> Chosen:
         """Return the newest record of a procedure that is valid at `now`, and every newer one that was refused.
 
-        Files whose name is not that of a record are among the refused. max_age: an older one is stale. bench,
-        instruments, raw: as for `read`.
+        Files whose name is not that of a record are among the refused. max_age: an older one is stale. before: only
+        records of earlier than that. bench, instruments, raw: as for `read`.
         """
         refused: list[Refusal] = []
         for stamp, group in groupby(sorted(self._candidates(procedure), key=_order, reverse=True), key=_stamp):
@@ -125,6 +131,8 @@ class RecordFolder:
                     record = read_record(path, instruments=instruments, now=now, bench=bench, raw=raw)
                 except RecordError as error:
                     refused.append(Refusal(path, error.why, error.message))
+                    continue
+                if before is not None and record.time >= before:
                     continue
                 if record.procedure == procedure and stamp is not None:
                     good.append((record.time, path.name, path, record))

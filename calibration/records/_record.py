@@ -6,8 +6,8 @@ import json
 import platform
 import re
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from typing import Any, Literal, Self
@@ -72,18 +72,31 @@ class Reference:
             )
 
 
+Status = Literal["good", "doubtful", "bad"]
+_STATUSES: tuple[Status, ...] = ("good", "doubtful", "bad")
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What a person should think of it; words: the reasons, one sentence each."""
 
-    status: Literal["good", "doubtful", "bad"]
+    status: Status
     words: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise ValueError for any other status."""
-        if self.status not in ("good", "doubtful", "bad"):
+        if self.status not in _STATUSES:
             raise ValueError(f'a verdict is good, doubtful or bad, not "{self.status}"')
         object.__setattr__(self, "words", tuple(self.words))
+
+    @classmethod
+    def of(cls, problems: Sequence[str], remarks: Sequence[str] = ()) -> Self:
+        """Return good where nothing is a problem, else doubtful; problems are told first."""
+        return cls("doubtful" if problems else "good", (*problems, *remarks))
+
+    def at_least(self, status: Status) -> Self:
+        """Return the verdict with the worse of two statuses."""
+        return replace(self, status=max(self.status, status, key=_STATUSES.index))
 
 
 def software_versions() -> dict[str, str]:
@@ -95,9 +108,10 @@ def software_versions() -> dict[str, str]:
 class CalibrationRecord:
     """One procedure on one bench at one time. Written by `RecordFolder.add`, read by `RecordFolder.read`.
 
-    procedure: small letters, digits, single hyphens. time, expires: aware, kept as UTC; expires None: never. settings:
-    plain data (what JSON can hold). assumptions: what must be true for the intervals to hold, one sentence each. raw:
-    arrays of numbers by name, kept beside the record. uid: 32 hexadecimal digits. Raises ValueError.
+    procedure: small letters, digits, single hyphens. time, expires: aware, kept as UTC; expires None: never. settings,
+    outcome: how it was measured, and what came out beside quantities; what JSON can hold. assumptions: what must be
+    true for the intervals to hold, one sentence each. raw: arrays of numbers by name, kept beside the record. uid: 32
+    hexadecimal digits. Raises ValueError.
     """
 
     procedure: str
@@ -111,6 +125,7 @@ class CalibrationRecord:
     versions: dict[str, str] = field(default_factory=software_versions)
     references: tuple[Reference, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
+    outcome: dict[str, Any] = field(default_factory=dict)
     assumptions: tuple[str, ...] = ()
     notes: str = ""
     raw: Mapping[str, NDArray[Any]] = field(default_factory=dict, repr=False)
@@ -134,22 +149,28 @@ class CalibrationRecord:
         _refuse_twice("quantity", [quantity.name for quantity in self.quantities])
         _refuse_twice("instrument", [instrument.name for instrument in self.instruments])
         keep(self, "settings", _plain("settings", self.settings))
+        keep(self, "outcome", _plain("outcome", self.outcome))
         keep(self, "versions", _plain("versions", self.versions))
         keep(self, "raw", {name: _numbers(name, array) for name, array in self.raw.items()})
 
     def quantity(self, name: str) -> Quantity:
         """Return a quantity by name. Raises KeyError naming the nearest and all others."""
-        for quantity in self.quantities:
-            if quantity.name == name:
-                return quantity
-        known = [quantity.name for quantity in self.quantities]
-        listed = f"It has: {shown(known)}" if known else "It has none"
-        raise KeyError(f'the record of {self.procedure} has no quantity "{cut(name)}".{nearest(name, known)} {listed}')
+        return quantity_named(self.quantities, name, f"the record of {self.procedure}")
 
     def is_stale(self, now: datetime, max_age: timedelta | None = None) -> bool:
         """Say whether it is past its expiry, or older than `max_age`, at `now` (aware)."""
         past = self.expires is not None and now > self.expires
         return past or (max_age is not None and now - self.time > max_age)
+
+
+def quantity_named(quantities: Sequence[Quantity], name: str, whose: str) -> Quantity:
+    """Return one of quantities. Raises KeyError naming the nearest and all others; whose: they are, for the message."""
+    for quantity in quantities:
+        if quantity.name == name:
+            return quantity
+    known = [quantity.name for quantity in quantities]
+    listed = f"It has: {shown(known)}" if known else "It has none"
+    raise KeyError(f'{whose} has no quantity "{cut(name)}".{nearest(name, known)} {listed}')
 
 
 def _utc(name: str, time: datetime) -> datetime:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from calibration.levels import METER_GAIN, SOURCE_GAIN
-from calibration.quantity_names import TABLE
+from calibration.record_names import DIFFERENCE, METER_GAIN, PRODUCT, RESIDUALS, SOURCE_GAIN, TABLE
 from calibration.records import CalibrationRecord, Quantity
 from freqprop_lab.report import Scale, scale_of
 from freqprop_lab.values import Array
@@ -56,10 +55,10 @@ def pictures(record: CalibrationRecord) -> list[Picture]:
     if singles:
         drawn.append(_panels(singles, _values, "Values with their 95 % intervals: "))
     drawn += [_panels([table], _table, "") for table in tables]
-    residuals = record.raw.get("residuals")
+    residuals = record.raw.get(RESIDUALS)
     if residuals is not None and residuals.ndim == 2 and residuals.size:
         drawn.append(_residuals(np.asarray(residuals, dtype=np.float64)))
-    product, difference = record.raw.get("product"), record.raw.get("difference")
+    product, difference = record.raw.get(PRODUCT), record.raw.get(DIFFERENCE)
     if product is not None and difference is not None and product.shape == difference.shape:
         drawn.append(_gradient(record))
     return drawn
@@ -167,10 +166,10 @@ def _residuals(residuals: Array) -> Picture:
 def _gradient(record: CalibrationRecord) -> Picture:
     """Draw a b of the elements against the finite differences that the bench itself made."""
     raw: dict[str, Any] = dict(record.raw)
-    x, y = (np.asarray(raw[name], dtype=np.float64).ravel() for name in ("difference", "product"))
+    x, y = (np.asarray(raw[name], dtype=np.float64).ravel() for name in (DIFFERENCE, PRODUCT))
     dx, dy = (
         np.asarray(raw.get(f"{name}_stderr", np.zeros_like(x)), dtype=np.float64).ravel()
-        for name in ("difference", "product")
+        for name in (DIFFERENCE, PRODUCT)
     )
     with _figure(1) as (figure, png):
         axes = figure.add_subplot(1, 2, 1)

@@ -4,6 +4,7 @@ from calibration.wiring.faults import SURE, Alternative, Fault, Names, told
 from calibration.wiring.hypothesis import Hypothesis, Move, Part, Places
 from calibration.wiring.model import Observed
 from calibration.wiring.observe import measurements, observed_of
+from calibration.wiring.outcome import Outcome
 from calibration.wiring.search import Search
 from calibration.wiring.unseen import unseen
 
@@ -15,6 +16,7 @@ __all__ = [
     "Move",
     "Names",
     "Observed",
+    "Outcome",
     "Part",
     "Places",
     "Search",

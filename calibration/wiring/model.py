@@ -101,13 +101,12 @@ class Observed:
     @cached_property
     def behind(self) -> Indices:
         """The leads with a series resistor."""
-        return np.array([i for i, lead in enumerate(self.leads) if _is_behind(lead)], dtype=np.intp)
+        return np.array([i for i, lead in enumerate(self.leads) if lead.is_behind_resistor], dtype=np.intp)
 
     @cached_property
     def stiff(self) -> Indices:
         """The leads that hold voltages."""
-        kinds = [lead.kind == "voltage" and not _is_behind(lead) for lead in self.leads]
-        return np.flatnonzero(kinds)
+        return np.flatnonzero([lead.is_stiff for lead in self.leads])
 
     @cached_property
     def currents(self) -> Indices:
@@ -118,10 +117,6 @@ class Observed:
     def n_shared(self) -> int:
         """How many parameters all states share: branches, series resistors, gains of channels and of leads."""
         return len(self.listed) + len(self.behind) + len(self.nodes) + len(self.leads)
-
-
-def _is_behind(lead: Lead) -> bool:
-    return lead.kind == "voltage" and lead.resistance > 0
 
 
 def _incidence(n_nodes: int, plus: Indices, minus: Indices) -> Array:

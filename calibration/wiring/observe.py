@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from calibration.drives import rest, sizes, subject_conductances
+from calibration.drives import sizes, subject_conductances
 from calibration.procedure import Measurement, Taken
 from calibration.reading import readings
 from calibration.subject import Subject
@@ -49,7 +49,7 @@ def measurements(subject: Subject, volts: float, n_periods: int) -> list[Measure
     for number, programmed in enumerate(listed or [None]):
         for place, lead in enumerate(np.flatnonzero(subject.live)):
             for sign in (1.0, -1.0):
-                level = rest(subject)
+                level = subject.resting.copy()
                 level[lead] += sign * size[lead]
                 wanted = programmed if place == 0 and sign > 0 else None
                 says = f"state {number + 1} of {max(len(listed), 1)}: {subject.leads[lead].name}"
@@ -72,7 +72,7 @@ def observed_of(subject: Subject, measured: Sequence[Measurement], taken: Sequen
     held = np.array([each.conductances for each in taken]).reshape(*shape, len(subject.network.tunable))
     gain, _, series = (belief[live] for belief in subject.belief_in_sources())
     leads = subject.live_leads
-    behind = [i for i, lead in enumerate(leads) if lead.kind == "voltage" and lead.resistance > 0]
+    behind = [i for i, lead in enumerate(leads) if lead.is_behind_resistor]
     return Observed(
         subject.network,
         leads,

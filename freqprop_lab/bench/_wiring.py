@@ -32,6 +32,21 @@ class Lead:
     kind: Literal["voltage", "current"]
     resistance: float = 0.0
 
+    @property
+    def unit(self) -> str:
+        """Unit of its levels and amplitudes."""
+        return "V" if self.kind == "voltage" else "A"
+
+    @property
+    def is_stiff(self) -> bool:
+        """Whether it holds its node, whatever flows."""
+        return self.kind == "voltage" and not self.resistance
+
+    @property
+    def is_behind_resistor(self) -> bool:
+        """Whether it is a voltage with a series resistor."""
+        return self.kind == "voltage" and self.resistance > 0
+
 
 @dataclass(frozen=True)
 class SourceWiring:

@@ -53,6 +53,7 @@ from freqprop_lab.config._units import (
     Seconds,
     Siemens,
     Volts,
+    parse_fraction,
     parse_quantity,
 )
 
@@ -95,6 +96,7 @@ __all__ = [
     "load_calibration",
     "load_instrument_kind",
     "parse_experiment",
+    "parse_fraction",
     "parse_network",
     "parse_quantity",
     "parse_yaml",

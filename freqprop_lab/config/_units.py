@@ -107,7 +107,8 @@ def _number(value: Any) -> float:
     return float(value)
 
 
-def _fraction(value: Any) -> float:
+def parse_fraction(value: Any) -> float:
+    """Return a share: a number as it is, text in per cent. Raises ValueError saying what is allowed."""
     if not isinstance(value, str):
         return _number(value)
     shape = _FORM.fullmatch(value.strip().removesuffix("%").rstrip())
@@ -125,4 +126,4 @@ Hertz = Annotated[float, _quantity("Hz")]
 Farads = Annotated[float, _quantity("F")]
 Siemens = Annotated[float, BeforeValidator(_conductance)]  # a resistance is turned into its conductance
 Number = Annotated[float, BeforeValidator(_number)]  # in task units: finite, no unit
-Fraction = Annotated[float, BeforeValidator(_fraction)]  # 0.02 or "2 %"
+Fraction = Annotated[float, BeforeValidator(parse_fraction)]  # 0.02 or "2 %"

@@ -8,10 +8,8 @@ import numpy as np
 
 from calibration.registry import make_procedure
 from calibration.running import run_procedure
-from calibration.subject import subject_of
 from freqprop_lab.bench import open_bench
 from freqprop_lab.config import check_bench, parse_yaml
-from freqprop_lab.stopping import StopRequest
 
 RESISTOR_COUPLED = """\
 bench: numeric
@@ -54,7 +52,7 @@ def opened(
 def findings(bench, procedure, known=None, **options):
     """Return what a procedure finds on a bench."""
     made = make_procedure(procedure, **options)
-    return run_procedure(bench, made, subject_of(bench, known), StopRequest(), lambda *_: None)
+    return run_procedure(bench, made, known=known)
 
 
 def by_name(found):

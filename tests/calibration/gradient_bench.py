@@ -9,10 +9,8 @@ from calibration.procedure import Findings
 from calibration.records import Quantity
 from calibration.registry import make_procedure
 from calibration.running import run_procedure
-from calibration.subject import subject_of
 from freqprop_lab.bench import Bench, open_bench
 from freqprop_lab.config import BenchRequest, check_bench, parse_yaml
-from freqprop_lab.stopping import StopRequest
 
 FILE = """
 bench: numeric
@@ -45,7 +43,7 @@ def opened(
 
 def findings(bench: Bench, procedure: str, **options: Any) -> Findings:
     made = make_procedure(procedure, **options)
-    return run_procedure(bench, made, subject_of(bench), StopRequest(), lambda *_: None)
+    return run_procedure(bench, made)
 
 
 def quantity(found: Findings, name: str) -> Quantity:

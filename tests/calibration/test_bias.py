@@ -82,7 +82,7 @@ def test_a_pickup_that_depends_on_the_levels_is_refused_as_a_correction():
     found = procedure.evaluate(subject, measured, with_pickup(subject, measured, [1e-3, 2e-3, 3e-3, 2e-3]))
     assert found.verdict.status == "bad"
     assert "it depends on the levels, at meter/5 (node n5) by 2" in found.verdict.words[-1]
-    assert found.settings["holds at all levels"] is False
+    assert found.outcome["holds_at_all_levels"] is False
     pickup = quantity(found, "pickup")
     assert pickup.values[5] == approx(2e-3, abs=1e-4)
     assert pickup.type_b[5] == approx(2e-3 / np.sqrt(12), rel=0.1)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from benches import by_name, findings
 
-from calibration.levels import CONDUCTANCE
+from calibration.record_names import CONDUCTANCE
 from freqprop_lab.bench import open_bench
 from freqprop_lab.config import check_bench, parse_yaml
 

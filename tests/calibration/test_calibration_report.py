@@ -12,7 +12,6 @@ from calibration.records import RecordError, RecordFolder
 from calibration.registry import make_procedure
 from calibration.report import write_calibration_report
 from calibration.running import calibrate
-from freqprop_lab.stopping import StopRequest
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +20,7 @@ def folder(tmp_path_factory):
     more = "  references: [{meter: n0, gain: 50e-6, certificate: 'no. 17 <script>alert(1)</script>'}]\n"
     with opened(1, more=more) as bench:
         for name in ("offsets", "network"):
-            calibrate(bench, make_procedure(name, samples=500), records, StopRequest(), operator="Ada <b>")
+            calibrate(bench, make_procedure(name, samples=500), records, operator="Ada <b>")
     return records
 
 
@@ -50,8 +49,8 @@ def test_nothing_in_it_is_fetched_or_run(folder, tmp_path):
 def test_a_record_that_is_not_used_is_named(folder, tmp_path):
     broken = RecordFolder(tmp_path / "calibrations")
     with opened(1) as bench:
-        path = calibrate(bench, make_procedure("offsets", samples=500), broken, StopRequest()).path
-        calibrate(bench, make_procedure("offsets", samples=500), broken, StopRequest())
+        path = calibrate(bench, make_procedure("offsets", samples=500), broken).path
+        calibrate(bench, make_procedure("offsets", samples=500), broken)
     path.write_text(path.read_text().replace("offsets", "0ffsets", 1))
     assert path.name in _page(broken, tmp_path / "page.html")
 

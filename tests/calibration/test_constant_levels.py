@@ -7,7 +7,7 @@ import pytest
 from benches import by_name, findings, opened
 
 from calibration.errors import ProcedureError, SubjectError
-from calibration.levels import CONDUCTANCE, METER_GAIN, METER_OFFSET, SOURCE_GAIN, SOURCE_OFFSET
+from calibration.record_names import CONDUCTANCE, METER_GAIN, METER_OFFSET, SOURCE_GAIN, SOURCE_OFFSET
 from calibration.records import CalibrationRecord
 from calibration.subject import subject_of
 

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 from benches import RESISTOR_COUPLED, opened
 
-from calibration.quantity_names import TABLE
+from calibration.record_names import TABLE
 from calibration.records import CalibrationRecord, InstrumentId, Points, Quantity, RecordFolder, Verdict
 from calibration.registry import make_procedure
 from calibration.running import calibrate
 from freqprop_lab.bench import open_bench
 from freqprop_lab.config import FileError, check_bench, parse_yaml
-from freqprop_lab.stopping import StopRequest
 from freqprop_lab.values import Drive, Nudge
 from freqprop_lab.waveform import Sine
 
@@ -47,7 +46,7 @@ def test_calibrated_readings_are_those_of_an_ideal_bench(tmp_path):
     """Against the same network read and driven without fault: 2 % and 5 mV become less than the noise of a record."""
     with opened(3) as bench:
         for name in ("offsets", "gains"):
-            calibrate(bench, make_procedure(name), RecordFolder(tmp_path / "calibrations"), StopRequest())
+            calibrate(bench, make_procedure(name), tmp_path / "calibrations")
         conductances, true = bench.conductances, bench.truth().tunable
     drive = Drive(np.array([0.8, -0.3, 0.5]), Nudge(np.array([1e-4, -5e-5]), Sine()))
     faultless = TEXT.replace("gain_error: 2 %, offset: 5 mV, noise: 1 mV", "noise: 0 V")

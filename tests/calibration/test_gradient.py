@@ -84,7 +84,7 @@ def test_a_noiseless_bench_agrees_to_parts_in_ten_thousand():
     with opened(6, "meter: {}") as bench:
         found = findings(bench, "gradient", samples=200)
     assert found.verdict.status == "good"
-    assert found.settings["main cause"] is None
+    assert found.outcome["main_cause"] is None
     assert quantity(found, "cosine").values == approx([1.0], abs=1e-8)
     assert quantity(found, "scale").values == approx([1.0], abs=1e-4)
     assert quantity(found, "port sign").values == approx([1.0, 1.0], abs=1e-3)
@@ -148,7 +148,7 @@ def test_the_leads_that_are_exchanged_are_named_by_channel_and_node(kind: str):
     with opened(9, f"meter: {{noise: 1 mV}}\nfaults: {{swapped_{kind}: [[{port.plus}, {port.minus}]]}}") as bench:
         found = findings(bench, "gradient", samples=2000)
     what = {"drives": "source", "reads": "meter"}[kind]
-    assert found.settings["main cause"] == "wrong sign of a port"
+    assert found.outcome["main_cause"] == "wrong sign of a port"
     assert f"exchange the {what} leads of output {port.plus}/{port.minus}" in found.verdict.words[1]
     assert f"at nodes {port.plus} and {port.minus}" in found.verdict.words[1]
     signs = quantity(found, "port sign")
@@ -163,7 +163,7 @@ def test_a_stuck_element_is_named_where_no_fault_of_the_nudge_explains_it():
     with opened(10, f"meter: {{noise: 1 mV}}\nresistors: {{stuck: [{stuck}]}}") as bench:
         found = findings(bench, "gradient", samples=2000)
     assert found.verdict.status == "bad"
-    assert found.settings["main cause"] is None
+    assert found.outcome["main_cause"] is None
     assert f"most of it is at {stuck}" in found.verdict.words[1]
 
 
@@ -171,15 +171,15 @@ def test_the_gamma_to_use_and_the_frequency_to_use_make_it_good():
     """Each fault once; 40 each: benchmarks/calibration_gradient.py."""
     with planted_bench("gamma too large", 101) as (bench, options):
         found = findings(bench, "gradient", **options)
-        assert found.settings["gamma to use"] < options["gamma"] / 2
-        again = findings(bench, "gradient", gamma=found.settings["gamma to use"])
-        assert again.settings["main cause"] is None
+        assert found.outcome["gamma_to_use"] < options["gamma"] / 2
+        again = findings(bench, "gradient", gamma=found.outcome["gamma_to_use"])
+        assert again.outcome["main_cause"] is None
     with planted_bench("omega too fast", 101) as (bench, options):
         found = findings(bench, "gradient", **options)
-        hertz = found.settings["frequency to use"]
+        hertz = found.outcome["frequency_to_use"]
         assert hertz <= 50.0
         bench.sampling = bench.sampling.model_copy(update={"frequency": hertz})
-        assert findings(bench, "gradient", **options).settings["main cause"] is None
+        assert findings(bench, "gradient", **options).outcome["main_cause"] is None
     assert re.search(rf"Set sampling.frequency to {hertz:.3g} Hz", found.verdict.words[1])
 
 
@@ -205,7 +205,7 @@ def test_updates_below_a_potentiometers_step_are_told_with_both_sizes():
     pots = "resistors: {taps: 64, end_to_end: 50 kOhm, wiper: 500 Ohm}"
     with opened(13, f"meter: {{noise: 1 mV}}\n{pots}") as bench:
         found = findings(bench, "gradient")
-    assert found.settings["main cause"] == "quantised update"
+    assert found.outcome["main_cause"] == "quantised update"
     assert found.verdict.status == "doubtful"  # the gradient itself is right
     assert "100 % of an update is lost" in found.verdict.words[1]
     assert "accumulate" in found.verdict.words[1]
@@ -234,7 +234,7 @@ def test_parts_that_claim_more_than_they_do_are_seen_by_the_outputs():
                 wanted = process.send(Taken(record, said, bench.sampling.frequency))
         except StopIteration as finished:
             found = finished.value
-    assert found.settings["main cause"] == "quantised update"
+    assert found.outcome["main_cause"] == "quantised update"
     assert "say that they took it, but the outputs moved by" in found.verdict.words[1]
 
 
@@ -244,7 +244,7 @@ def test_what_is_planned_bounds_what_is_driven_and_how_many_records_it_takes():
         plan = procedure.plan(subject)
         check_plan(subject, plan)
         seen = []
-        run_procedure(bench, procedure, subject, StopRequest(), lambda taken, in_all, says: seen.append(says))
+        run_procedure(bench, procedure, subject=subject, tell=lambda taken, in_all, says: seen.append(says))
         assert len(seen) <= plan.n_records
         assert plan.conductances[1] == approx(1.2 * subject.conductances)
         assert "12 elements are turned by 20% and 10% both ways" in plan.words[0]
@@ -259,7 +259,7 @@ def test_it_can_be_stopped_between_two_records():
                 stop.ask()
 
         with pytest.raises(Interrupted, match="stopped after 4 of"):
-            run_procedure(bench, make_procedure("gradient", samples=400), subject_of(bench), stop, tell)
+            run_procedure(bench, make_procedure("gradient", samples=400), stop=stop, tell=tell)
 
 
 def test_a_nudge_beyond_what_a_source_can_give_is_refused_with_what_to_lower():
@@ -296,13 +296,13 @@ def test_elements_with_an_end_that_nobody_reads_are_left_out():
         channels = {node: name for node, name in subject.meter_channels.items() if node != unread}
         blind = replace(subject, meter_low=low, meter_channels=channels)
         procedure = make_procedure("gradient", samples=2000, elements="all")
-        found = run_procedure(bench, procedure, blind, StopRequest(), lambda *_: None)
+        found = run_procedure(bench, procedure, subject=blind)
         at_it = [b.name for b in subject.network.branches if unread in (b.plus, b.minus)]
     labels = quantity(found, "gradient").labels
     assert len(labels) == 32 - len(at_it)
     assert not set(labels) & set(at_it)
     assert len(quantity(found, "delay").labels) == 15
-    assert found.settings["main cause"] is None
+    assert found.outcome["main_cause"] is None
 
 
 def test_a_bench_without_a_way_to_nudge_is_told_so():

@@ -51,7 +51,7 @@ def bench():
 
 
 def test_a_record_says_who_when_with_what(bench, tmp_path):
-    done = calibrate(bench, make_procedure("offsets"), RecordFolder(tmp_path), StopRequest(), now=lambda: NOW)
+    done = calibrate(bench, make_procedure("offsets"), tmp_path, now=lambda: NOW)
     read = RecordFolder(tmp_path).read(done.path, now=NOW)
     assert (read.procedure, read.bench, read.time) == ("offsets", "bench", NOW)
     assert (read.expires - NOW).days == 30
@@ -61,14 +61,14 @@ def test_a_record_says_who_when_with_what(bench, tmp_path):
 
 
 def test_after_a_calibration_the_bench_is_safe(bench, tmp_path):
-    calibrate(bench, make_procedure("gains"), RecordFolder(tmp_path), StopRequest())
+    calibrate(bench, make_procedure("gains"), tmp_path)
     assert not np.nan_to_num(bench.breadboard.excitation.levels).any()
 
 
 def test_interrupted_between_two_records_it_leaves_nothing(bench, tmp_path):
     stop = StopRequest()
     with pytest.raises(Interrupted, match=r"stopped after 1 of 2 records; no calibration was recorded"):
-        calibrate(bench, Slow(stop.ask), RecordFolder(tmp_path / "records"), stop)
+        calibrate(bench, Slow(stop.ask), tmp_path / "records", stop=stop)
     assert not (tmp_path / "records").exists()
     assert not np.nan_to_num(bench.breadboard.excitation.levels).any()
 
@@ -78,14 +78,15 @@ def test_a_fault_in_the_middle_leaves_nothing_and_safety(bench, tmp_path):
         raise ProcedureError("the probe fell off")
 
     with pytest.raises(CalibrationError, match="the probe fell off"):
-        calibrate(bench, Slow(fail), RecordFolder(tmp_path / "records"), StopRequest())
+        calibrate(bench, Slow(fail), tmp_path / "records")
     assert not (tmp_path / "records").exists()
 
 
 def test_another_frequency_is_for_one_record_only(bench):
     before = bench.sampling
-    found = run_procedure(bench, Slow(frequency=50.0), subject_of(bench), StopRequest(), lambda *_: None)
-    assert found.settings == {"frequency": 50.0}
+    found = run_procedure(bench, Slow(frequency=50.0))
+    assert found.settings["frequency"] == 50.0
+    assert (found.settings["records"], found.settings["samples"]) == (2, 100)
     assert bench.sampling == before
 
 
@@ -113,27 +114,27 @@ class Turning(Procedure):
 
 
 def test_a_frequency_that_nobody_asks_for_is_the_bench_files(bench):
-    found = run_procedure(bench, Turning(), subject_of(bench), StopRequest(), lambda *_: None)
-    assert found.settings == {"frequency": 1000.0}
+    found = run_procedure(bench, Turning())
+    assert found.settings["frequency"] == 1000.0
 
 
 def test_elements_that_were_turned_are_put_back_when_it_is_stopped(bench):
     before, stop = bench.conductances.copy(), StopRequest()
     with pytest.raises(Interrupted):
-        run_procedure(bench, Turning(stop.ask), subject_of(bench), stop, lambda *_: None)
+        run_procedure(bench, Turning(stop.ask), stop=stop)
     assert bench.conductances.tolist() == before.tolist()
 
 
 def test_progress_is_told(bench):
     told = []
-    run_procedure(bench, Slow(), subject_of(bench), StopRequest(), lambda *each: told.append(each))
+    run_procedure(bench, Slow(), tell=lambda *each: told.append(each))
     assert told == [(0, 2, ""), (1, 2, "")]
 
 
 def test_a_corrected_bench_is_not_calibrated_again(bench, tmp_path):
     bench.correction = Correction()
     with pytest.raises(ProcedureError, match=r"is corrected already"):
-        calibrate(bench, Slow(), RecordFolder(tmp_path), StopRequest())
+        calibrate(bench, Slow(), tmp_path)
 
 
 def test_a_clipped_record_is_no_reading(tmp_path):
@@ -146,7 +147,7 @@ def test_a_clipped_record_is_no_reading(tmp_path):
 
     narrow = open_bench(check_bench(parse_yaml(text, Path("bench.yaml")), Path()))
     with narrow, pytest.raises(OverloadError, match=r"samples at the end of the range. Lower --volts"):
-        calibrate(narrow, make_procedure("gains"), RecordFolder(tmp_path), StopRequest())
+        calibrate(narrow, make_procedure("gains"), tmp_path)
 
 
 def _plan(subject, **changes):

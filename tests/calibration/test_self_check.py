@@ -7,7 +7,6 @@ import pytest
 from benches import opened
 
 from calibration.correction import CORRECTOR
-from calibration.records import RecordFolder
 from calibration.registry import make_procedure
 from calibration.running import calibrate
 from calibration.self_check import SelfCheck
@@ -184,13 +183,13 @@ def test_after_a_new_calibration_the_run_goes_on(tmp_path):
     bench_file = tmp_path / "bench.yaml"
     request = request_of(settings, BenchWishes())
     with open_bench(read_bench_file(bench_file), request, corrected=False) as bench:
-        calibrate(bench, make_procedure("gains", samples=500), RecordFolder(tmp_path / "calibrations"), StopRequest())
+        calibrate(bench, make_procedure("gains", samples=500), tmp_path / "calibrations")
     run = tmp_path / "run"
     with pytest.raises(BenchChangedError):
         train(settings, run=run)
     assert len(Run(run).start["calibration"]) == 1
     with open_bench(read_bench_file(bench_file), request, corrected=False) as bench:
-        calibrate(bench, make_procedure("gains", samples=500), RecordFolder(tmp_path / "calibrations"), StopRequest())
+        calibrate(bench, make_procedure("gains", samples=500), tmp_path / "calibrations")
     result = resume(run, calibration=tmp_path / "calibrations")
     assert result.steps == 8 * 75
     assert len(list((run / "files" / "calibration").glob("gains-*.json"))) == 2
@@ -211,7 +210,6 @@ def test_a_resumed_run_goes_by_the_same_first_probe(tmp_path):
 
     whole = train(settings, run=tmp_path / "whole")
     import freqprop_lab.session._train as module
-    from freqprop_lab.stopping import StopRequest
 
     class AskedSoon(StopRequest):
         @property

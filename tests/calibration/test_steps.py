@@ -7,8 +7,8 @@ import pytest
 from benches import opened
 
 from calibration.drives import all_alike, one_at_a_time, sizes
-from calibration.levels import LevelsFit
-from calibration.procedures.constant_levels import Gains, state_of
+from calibration.levels import LevelsFit, State
+from calibration.procedures.constant_levels import Gains
 from calibration.running import _take
 from calibration.steps import Steps
 from calibration.subject import subject_of
@@ -32,7 +32,7 @@ def test_the_size_of_a_converters_steps_is_told_by_the_readings(source, low, hig
     subject = subject_of(bench)
     measured = Gains(samples=4000).measurements(subject)
     taken = [_take(bench, each, bench.sampling) for each in measured]
-    fit = LevelsFit(subject, [state_of(measured, taken)], afresh=True)
+    fit = LevelsFit(subject, [State.of(measured, taken)], afresh=True)
     assert low < fit.step * fit.steps.reach.max() < high
 
 

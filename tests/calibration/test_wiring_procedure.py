@@ -12,6 +12,7 @@ from wiring_boards import BEHIND, BOARD, fed, found, named, opened, take
 from calibration.errors import ProcedureError
 from calibration.procedures.wiring import Wiring
 from calibration.subject import subject_of
+from calibration.wiring import Outcome
 
 # --- each kind of fault
 
@@ -59,7 +60,7 @@ def test_each_fault_is_named_and_said_what_to_do_about(tmp_path, faults, expecte
     assert named(findings) == [expected]
     assert findings.verdict.status == "bad"
     assert findings.verdict.words[0].startswith(words)
-    assert findings.settings["alternatives"] == []
+    assert not Outcome.of(findings.outcome).alternatives
     assert findings.quantities[0].values[0] >= 20
 
 
@@ -164,11 +165,11 @@ def test_one_of_two_equal_resistors_in_parallel_is_not_guessed(tmp_path):
     findings = found(opened(tmp_path, "open: [R9]", board=TWINS))
     assert named(findings) == []
     assert findings.verdict.status == "doubtful"
-    alternatives = findings.settings["alternatives"]
-    places = [[fault["where"] for fault in one["faults"]] for one in alternatives]
-    assert [["R9"]] in places
-    assert [["R13"]] in places
-    assert alternatives[0]["probability"] == approx(alternatives[1]["probability"], rel=0.01)
+    alternatives = Outcome.of(findings.outcome).alternatives
+    places = [[fault.where for fault in one.faults] for one in alternatives]
+    assert [("R9",)] in places
+    assert [("R13",)] in places
+    assert alternatives[0].probability == approx(alternatives[1].probability, rel=0.01)
     assert "R9 between n2 and n5 is open" in findings.verdict.words[0]
     assert "measure across R13 with an ohmmeter" in findings.verdict.words[0]
 
@@ -190,10 +191,10 @@ def test_leads_of_two_nodes_that_are_alike_are_called_unseen(tmp_path):
     findings = found(opened(tmp_path, "swapped_reads: [[n3, n4]]", board=MIRRORED, ports="[[n1]]"))
     assert named(findings) == []
     assert findings.verdict.status == "good"
-    assert ["n3", "n4"] in findings.settings["unseen"]["meter leads"]
+    assert ["n3", "n4"] in findings.outcome["unseen"]["meter leads"]
     # No source drives n2: no current flows in R6, whatever it is.
-    assert ["R6"] in findings.settings["unseen"]["open"]
-    assert ["R6"] in findings.settings["unseen"]["twice"]
+    assert ["R6"] in findings.outcome["unseen"]["open"]
+    assert ["R6"] in findings.outcome["unseen"]["twice"]
     assert "could not have noticed" in findings.verdict.words[-1]
 
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from calibration.procedures.wiring import faults_of
-from calibration.records import RecordFolder
 from calibration.registry import make_procedure
 from calibration.running import calibrate
+from calibration.wiring import Outcome
 from freqprop_lab.bench import open_bench
 from freqprop_lab.config import BenchRequest, read_bench_file
-from freqprop_lab.stopping import StopRequest
 from simulated_bench.lab import VirtualLab
 from simulated_bench.serve import with_resources
 from simulated_bench.servers.registry import FACTORIES
@@ -60,9 +58,9 @@ def test_a_swapped_lead_and_an_open_resistor_are_found_through_the_wires(tmp_pat
     with VirtualLab(read_bench_file(path), FACTORIES) as lab:
         path.write_text(with_resources(BENCH, {name: listed[0] for name, listed in lab.start().items()}))
         with open_bench(read_bench_file(path), BenchRequest(ports=(1, 1))) as bench:
-            done = calibrate(bench, make_procedure("wiring", samples=200), RecordFolder(tmp_path / "r"), StopRequest())
+            done = calibrate(bench, make_procedure("wiring", samples=200), tmp_path / "r")
     record = done.record
-    assert sorted((fault.kind, *fault.where) for fault in faults_of(record.settings)) == [
+    assert sorted((fault.kind, *fault.where) for fault in Outcome.of(record.outcome).faults) == [
         ("meter leads", "n2", "n4"),
         ("open", "R5"),
     ]
@@ -71,6 +69,6 @@ def test_a_swapped_lead_and_an_open_resistor_are_found_through_the_wires(tmp_pat
         "The meter leads of n2 (daq/ai1) and n4 (daq/ai3) are swapped: exchange them at the board.",
         "R5 between n2 and n4 is open: press it into the board, or look for a broken leg.",
     )
-    assert record.settings["alternatives"] == []
+    assert record.outcome["alternatives"] == []
     assert record.quantity("odds").values.min() >= 20
-    assert record.settings["chi_square_a_reading"] < 1.4
+    assert record.outcome["chi_square_a_reading"] < 1.4

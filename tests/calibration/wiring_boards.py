@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from calibration.procedure import Taken
-from calibration.procedures.wiring import Wiring, faults_of
+from calibration.procedures.wiring import Wiring
 from calibration.running import run_procedure
 from calibration.subject import subject_of
-from calibration.wiring import Observed, measurements, observed_of
+from calibration.wiring import Observed, Outcome, measurements, observed_of
 from freqprop_lab.bench import open_bench
 from freqprop_lab.config import check_bench, parse_yaml
-from freqprop_lab.stopping import StopRequest
 
 # Eight nodes in a ring with chords, sources at n1, n4 and n6, two ways to ground. No two nodes are alike.
 BOARD = """\
@@ -68,11 +67,11 @@ def opened(
 
 
 def found(bench, **options):
-    return run_procedure(bench, Wiring(**options), subject_of(bench), StopRequest(), lambda *_: None)
+    return run_procedure(bench, Wiring(**options))
 
 
 def named(findings):
-    return sorted((fault.kind, *fault.where) for fault in faults_of(findings.settings))
+    return sorted((fault.kind, *fault.where) for fault in Outcome.of(findings.outcome).faults)
 
 
 def take(bench, wanted):

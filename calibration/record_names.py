@@ -1,0 +1,24 @@
+"""Names in records that more than one module goes by: one writes them, another looks for them."""
+
+RECORDS_FOLDER = "calibrations"  # where records are, unless told otherwise
+
+# Quantities
+SOURCE_GAIN, METER_GAIN = "source gain", "meter gain"  # 1, by source or meter channel
+SOURCE_OFFSET, SOURCE_OFFSET_CURRENT, METER_OFFSET = "source offset", "source offset current", "meter offset"  # V, A, V
+SERIES = "source resistance"  # Ohm, by source channel
+CONDUCTANCE = "conductance"  # S, by branch
+TABLE = "conductance by nominal"  # S, by element and nominal value
+SKEW = "skew"  # s, by meter channel
+PICKUP, QUADRATURE = "pickup", "pickup in quadrature"  # V, by meter channel
+CAPACITANCE = "capacitance"  # F, by node
+RELAXATION_TIME = "relaxation time"  # s, by node
+
+# Raw arrays
+INSTRUMENT_COVARIANCE = "instrument covariance"  # of the parameters of a record of gains
+PROGRAMMED = "programmed"  # S, (record, tunable)
+RESIDUALS = "residuals"  # in standard deviations, (record, node)
+PRODUCT, DIFFERENCE = "product", "difference"  # V^2/S, (element,): a b / gamma, and dC/dG
+
+# Settings
+OPTIONS = "options"  # what the procedure was asked for
+FREQUENCY = "frequency"  # Hz, of the nudge
