@@ -55,7 +55,9 @@ class PhaseFit:
     ) -> None:
         self._tones, self._read, self._n_nodes = tuple(tones), read, len(network.nodes)
         model = DirectModel(network, leads)
-        self.conductances, self.branches = tuple(conductances), model.branches
+        self._model, self._sources, self.conductances = model, sources, tuple(conductances)
+        behind = [model.branch_of_lead(number) for number in model.behind.tolist()]
+        self.ends = np.concatenate([model.branches, np.reshape(behind, (-1, self._n_nodes))])
         self.stiffness = [model.stiffness(siemens, sources) for siemens in conductances]
         self._injection = model.injection(sources)
         self._held = {end for number in model.stiff.tolist() for end in (leads[number].plus, leads[number].minus)}
@@ -72,7 +74,7 @@ class PhaseFit:
 
     @property
     def lateness(self) -> Array:
-        """S, (read node,)."""
+        """By how much each channel is sampled late, s, (read node,)."""
         return np.asarray((self.found.shared * self._unit)[self._n_nodes :])
 
     @property
@@ -81,30 +83,38 @@ class PhaseFit:
         C = self.found.covariance * np.outer(self._unit, self._unit) * max(self.found.misfit, 1.0) ** 2
         return np.asarray(C[: self._n_nodes, : self._n_nodes])
 
-    def by_conductance(self, branches: NDArray[np.intp]) -> list[Array]:
-        """Return by how much capacitances would move with ln G of branches, F, (node, branch), state by state."""
+    def by_conductance(self) -> list[Array]:
+        """Return by how much capacitances would move with ln G, F, (node, branch + lead behind a resistor), by state.
+
+        Branches first, then the series resistors of the leads.
+        """
         at = self._linearised(0, self.found.shared, np.zeros(0))
         fitted_by = self.found.covariance @ at.shared.T * self._unit[:, None]
-        found = [np.zeros((self._n_nodes, len(branches))) for _ in self.stiffness]
+        found = [np.zeros((self._n_nodes, len(self.ends))) for _ in self.stiffness]
         rows = 0
         for each in self._tones:
             for number, omega in enumerate(each.omega):
-                moved = self._phase_by_conductance(each, omega, branches) / each.doubt[:, number][:, None]
+                moved = self._phase_by_conductance(each, omega) / each.doubt[:, number][:, None]
                 part = slice(rows, rows + len(self._read))
                 found[each.state] -= fitted_by[: self._n_nodes, part] @ moved
                 rows = part.stop
         return found
 
-    def _phase_by_conductance(self, each: Tones, omega: float, branches: NDArray[np.intp]) -> Array:
-        """Return the derivative of each node's quadrature by ln G of branches, V, (read node, branch)."""
+    def _phase_by_conductance(self, each: Tones, omega: float) -> Array:
+        """Return the derivative of each node's quadrature by ln G, V, (read node, branch + lead behind a resistor)."""
         n = self._n_nodes
         inverse = self._inverse(each.state, omega, self.capacitances)
         volts = inverse[:n] @ (self._injection @ each.driven)
-        ends = self.branches[branches]
-        siemens = self.conductances[each.state][branches]
-        moved = -(inverse[self._read, :n] @ ends.T) * (ends @ volts[:n]) * siemens
+        # A series resistor also feeds: its voltage is across it and the source.
+        across = self.ends @ volts[:n]
+        across[len(self._model.branches) :] -= (self._sources.gain * each.driven)[self._model.behind]
+        moved = -(inverse[self._read, :n] @ self.ends.T) * across * self.siemens(each.state)
         at = volts[self._read]
         return np.asarray((moved * np.conj(at)[:, None]).imag / np.maximum(np.abs(at), 1e-300)[:, None])
+
+    def siemens(self, state: int) -> Array:
+        """Return what all branches and series resistors conduct in a state, S, (branch + lead behind a resistor,)."""
+        return np.concatenate([self.conductances[state], self._sources.series[self._model.behind]])
 
     def _inverse(self, state: int, omega: float, C: Array) -> NDArray[np.complex128]:
         whole = self.stiffness[state].astype(np.complex128)

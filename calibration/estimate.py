@@ -5,23 +5,23 @@ with halved steps. Parameters are shared by all states of the network, or belong
 conductances); the latter are eliminated state by state, so that many states cost as many small problems.
 
 Covariance H^-1, H = J' W J + P: what scatter leaves (type A, GUM 4.2) is H^-1 J' W J H^-1, what belief and references
-leave (type B, 4.3) is H^-1 P H^-1; they add up to it. At the truth H^-1 is the Cramer-Rao bound (with beliefs: van
-Trees').
+leave (type B, 4.3) is the rest, H^-1 P H^-1. At the truth H^-1 is the Cramer-Rao bound (with beliefs: van Trees').
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from calibration.errors import EstimateError
 from freqprop_lab.values import Array
 
 _MOST_STEPS = 60
 _MOST_HALVINGS = 20
-_SINGULAR = 1e-12  # of a correlation matrix: smaller eigenvalues are rounding
 _SETTLED = 1e-6  # of a parameter's standard uncertainty
 
 
@@ -29,29 +29,18 @@ _SETTLED = 1e-6  # of a parameter's standard uncertainty
 class Belief:
     """What is believed of parameters beforehand: values and standard uncertainties, (parameter,) each.
 
-    covariance: of the first parameters, where they were found together, (first, first); their uncertainties are the
-    roots of its diagonal then.
+    follows: of a state's own parameters, the number of the shared one that each strays from: believed is then its value
+    plus that one. So what is one number in all states is not believed anew in each. None: they stray from the values.
     """
 
     values: Array
     uncertainty: Array
-    covariance: Array | None = None
+    follows: NDArray[np.intp] | None = None
 
-    @property
-    def information(self) -> Array:
-        """The inverse of the covariance, in units of the uncertainties: 1 where nothing was found together."""
-        found = np.eye(len(self.values))
-        if self.covariance is not None:
-            first = slice(0, len(self.covariance))
-            unit = self.uncertainty[first]
-            values, vectors = np.linalg.eigh(self.covariance / np.outer(unit, unit))
-            found[first, first] = (vectors / np.maximum(values, _SINGULAR)) @ vectors.T
-        return found
-
-    @property
-    def least_information(self) -> float:
-        """A bound from below on its eigenvalues: those of a correlation matrix are no larger than its size."""
-        return 1.0 if self.covariance is None else 1 / len(self.covariance)
+    def away(self, parameters: Array, shared: Array) -> Array:
+        """Return how far parameters are from what is believed, in uncertainties, (parameter,)."""
+        values = self.values if self.follows is None else self.values + shared[self.follows]
+        return np.asarray((parameters - values) / self.uncertainty)
 
 
 @dataclass(frozen=True)
@@ -69,13 +58,15 @@ class Linearised:
 Model = Callable[[int, Array, Array], Linearised]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Estimate:
     """Parameters with their uncertainties. shared: (parameter,); own: one (parameter,) for each state.
 
     type_a, type_b: standard uncertainties from scatter, and from belief and references. covariance: of the shared ones,
-    own_covariance: of each state's own.
-    chi_square, degrees_of_freedom: how well the model describes the readings; 1 a degree where it does.
+    own_covariance: of each state's own. followers: by how much a state's own move with the shared ones, (own, shared),
+    and loose: their covariance where those stand still; both together give that of everything, see `through`.
+    chi_square, degrees_of_freedom: how well the model describes the readings; 1 a degree where it does. is_settled:
+    whether the search came to its end.
     """
 
     shared: Array
@@ -86,13 +77,27 @@ class Estimate:
     own_type_a: tuple[Array, ...]
     own_type_b: tuple[Array, ...]
     own_covariance: tuple[Array, ...]
+    followers: tuple[Array, ...]
+    loose: tuple[Array, ...]
     chi_square: float
     degrees_of_freedom: int
+    is_settled: bool = True
 
     @property
     def misfit(self) -> float:
         """The root of chi^2 a degree of freedom: 1 where the model and the noise explain the readings."""
         return float(np.sqrt(self.chi_square / max(self.degrees_of_freedom, 1)))
+
+    def through(self, by_shared: Array, by_own: Sequence[Array]) -> Array:
+        """Return the covariance of quantities by their derivatives: (quantity, shared), (quantity, own) of each state.
+
+        All that parameters have in common counts, from state to state as well.
+        """
+        whole, found = by_shared, np.zeros((len(by_shared), len(by_shared)))
+        for by, follower, loose in zip(by_own, self.followers, self.loose, strict=True):
+            whole = whole + by @ follower
+            found = found + by @ loose @ by.T
+        return np.asarray(found + whole @ self.covariance @ whole.T)
 
 
 def estimate(
@@ -108,6 +113,7 @@ def estimate(
         x, ys = start[0].copy(), [y.copy() for y in start[1]]
     at = [model(state, x, y) for state, y in enumerate(ys)]
     cost = _cost(at, x, ys, shared, own)
+    settled = False
     for _ in range(_MOST_STEPS):
         normal = _Normal(at, x, ys, shared, own)
         dx, dys = normal.step()
@@ -120,14 +126,16 @@ def estimate(
                 break
             fraction *= 0.5
         if there is None or not reached <= cost * (1 + 1e-12) + 1e-12:
-            break  # rounding alone is left
+            settled = there is not None  # rounding alone is left
+            break
         small = normal.in_uncertainties(dx, dys) * fraction
         x, ys, at, cost = *tried, there, reached
-        if small < _SETTLED:
+        settled = small < _SETTLED
+        if settled:
             break
     if not np.isfinite(cost):
         raise EstimateError("no parameters explain the readings; look at the wiring first")
-    return _Normal(at, x, ys, shared, own).estimate()
+    return replace(_Normal(at, x, ys, shared, own).estimate(), is_settled=settled)
 
 
 def uncertainties_at(model: Model, x: Array, ys: Sequence[Array], shared: Belief, own: Sequence[Belief]) -> Estimate:
@@ -144,20 +152,20 @@ def _tried(model: Model, x: Array, ys: Sequence[Array]) -> list[Linearised] | No
 
 
 def _cost(at: Sequence[Linearised], x: Array, ys: Sequence[Array], shared: Belief, own: Sequence[Belief]) -> float:
-    total = sum(float(each.residuals @ each.residuals) for each in at) + _pull(x, shared)
-    return total + sum(_pull(y, belief) for y, belief in zip(ys, own, strict=True))
+    return sum(float(each.residuals @ each.residuals) for each in at) + _pull(x, ys, shared, own)
 
 
-def _pull(values: Array, belief: Belief) -> float:
-    away = (values - belief.values) / belief.uncertainty
-    return float(away @ away if belief.covariance is None else away @ belief.information @ away)
+def _pull(x: Array, ys: Sequence[Array], shared: Belief, own: Sequence[Belief]) -> float:
+    """Return by how much beliefs speak against parameters: each is a reading of its own."""
+    aways = [shared.away(x, x), *(belief.away(y, x) for y, belief in zip(ys, own, strict=True))]
+    return sum(float(away @ away) for away in aways)
 
 
 class _Normal:
     """The normal equations at a point: shared ones after the states' own are eliminated (Schur).
 
-    In units of what is believed: every parameter's uncertainty is 1 there, and H = P + J' J loses no digits to units; P
-    is 1 for what is believed one by one.
+    In units of what is believed: every parameter's uncertainty is 1 there, so that H = P + J' J loses no digits to
+    units. What is believed of a state's own is readings too, the last rows of its design.
     """
 
     def __init__(
@@ -165,24 +173,20 @@ class _Normal:
     ) -> None:
         self._at, self._x, self._ys, self._own, self._shared = at, x, ys, own, shared
         unit = shared.uncertainty
-        self._prior = shared.information
-        self._rhs = -self._prior @ ((x - shared.values) / unit)
-        self._blocks: list[tuple[Array, Array, Array]] = []
-        reduced = self._prior
+        self._rhs = -shared.away(x, x)
+        self._states: list[_State] = []
+        reduced = np.eye(len(x))
         for each, y, belief in zip(at, ys, own, strict=True):
-            by_shared, by_own = each.shared * unit, each.own * belief.uncertainty
-            H_sg = by_own.T @ by_shared
-            r_s = by_own.T @ each.residuals - (y - belief.values) / belief.uncertainty
-            inverse = _inverse(by_own.T @ by_own + np.eye(len(y)))
-            reduced = reduced + by_shared.T @ by_shared - H_sg.T @ inverse @ H_sg
-            self._rhs = self._rhs + by_shared.T @ each.residuals - H_sg.T @ inverse @ r_s
-            self._blocks.append((inverse, H_sg, r_s))
-        self._covariance = _inverse(reduced, shared.least_information)
+            state = _State.of(each, x, y, unit, belief)
+            reduced = reduced + state.by_shared.T @ state.by_shared - state.mixed.T @ state.inverse @ state.mixed
+            self._rhs = self._rhs + state.by_shared.T @ state.residuals - state.mixed.T @ state.inverse @ state.rhs
+            self._states.append(state)
+        self._covariance = _inverse(reduced)
 
     def step(self) -> tuple[Array, list[Array]]:
         """Return the changes of the shared and of each state's own parameters."""
         dx = self._covariance @ self._rhs
-        dys = [inverse @ (r_s - H_sg @ dx) for inverse, H_sg, r_s in self._blocks]
+        dys = [state.inverse @ (state.rhs - state.mixed @ dx) for state in self._states]
         own = [dy * belief.uncertainty for dy, belief in zip(dys, self._own, strict=True)]
         return dx * self._shared.uncertainty, own
 
@@ -190,53 +194,104 @@ class _Normal:
         """Return the largest component of a step over the standard uncertainty there."""
         doubt = np.sqrt(np.diag(self._covariance)) * self._shared.uncertainty
         largest = float((np.abs(dx) / doubt).max(initial=0.0))
-        for dy, (inverse, _, _), belief in zip(dys, self._blocks, self._own, strict=True):
-            doubt = np.sqrt(np.diag(inverse)) * belief.uncertainty
+        for dy, state, belief in zip(dys, self._states, self._own, strict=True):
+            doubt = np.sqrt(np.diag(state.inverse)) * belief.uncertainty
             largest = max(largest, float((np.abs(dy) / doubt).max(initial=0.0)))
         return largest
 
     def estimate(self) -> Estimate:
-        """Return everything with its uncertainties: of type B what of the covariance the beliefs bring."""
+        """Return everything with its uncertainties: of type A what of the covariance the readings' scatter brings."""
         C, unit = self._covariance, self._shared.uncertainty
-        # H^-1 P H^-1, its blocks; P is 1 for a state's own. With F = -inverse H_sg, their rows of H^-1 are F C,
-        # F C F' + inverse (own), F C F_other' (another state's).
-        followers = [-inverse @ H_sg for inverse, H_sg, _ in self._blocks]
-        B = self._prior
-        for F in followers:
-            B = B + F.T @ F
-        shared_b = np.einsum("ij,jk,ik->i", C, B, C)
-        shared_all = np.diag(C)
-        own_a, own_b, own_covariance = [], [], []
-        for s, (F, (inverse, _, _), belief) in enumerate(zip(followers, self._blocks, self._own, strict=True)):
-            FC = F @ C
-            covariance = inverse + FC @ F.T
+        # Rows of H^-1 J', readings alone: C K' for the shared ones, K = J_shared + J_own F; F C K' for a state's own,
+        # and inverse J_own' beside it in that state.
+        scatter = np.zeros_like(C)
+        for state in self._states:
+            scatter = scatter + state.reduced.T @ state.reduced
+        shared_a, shared_all = np.einsum("ij,jk,ik->i", C, scatter, C), np.diag(C)
+        own_a, own_b, covariances = [], [], []
+        for state, belief in zip(self._states, self._own, strict=True):
+            FC = state.follower @ C
+            covariance = state.inverse + FC @ state.follower.T
             whole = np.diag(covariance)
-            variance = np.einsum("ij,jk,ik->i", FC, self._prior, FC)
-            for other, F_other in enumerate(followers):
-                variance = variance + ((FC @ F_other.T + (inverse if other == s else 0.0)) ** 2).sum(axis=1)
-            own_b.append(np.sqrt(np.minimum(variance, whole)) * belief.uncertainty)
-            own_a.append(np.sqrt(np.maximum(whole - variance, 0.0)) * belief.uncertainty)
-            own_covariance.append(covariance * np.outer(belief.uncertainty, belief.uncertainty))
-        pulled = _pull(self._x, self._shared) + sum(_pull(y, b) for y, b in zip(self._ys, self._own, strict=True))
+            beside = state.read_own @ state.inverse
+            variance = np.einsum("ij,jk,ik->i", FC, scatter, FC) + (beside**2).sum(axis=0)
+            variance = variance + 2 * ((state.reduced @ FC.T) * beside).sum(axis=0)
+            own_a.append(np.sqrt(np.clip(variance, 0.0, whole)) * belief.uncertainty)
+            own_b.append(np.sqrt(np.maximum(whole - variance, 0.0)) * belief.uncertainty)
+            covariances.append(covariance * np.outer(belief.uncertainty, belief.uncertainty))
+        units = [belief.uncertainty for belief in self._own]
+        pairs = list(zip(self._states, units, strict=True))
         return Estimate(
-            self._x,
-            np.sqrt(np.maximum(shared_all - shared_b, 0.0)) * unit,
-            np.sqrt(np.minimum(shared_b, shared_all)) * unit,
-            C * np.outer(unit, unit),
-            tuple(self._ys),
-            tuple(own_a),
-            tuple(own_b),
-            tuple(own_covariance),
+            shared=self._x,
+            shared_type_a=np.sqrt(np.clip(shared_a, 0.0, shared_all)) * unit,
+            shared_type_b=np.sqrt(np.maximum(shared_all - shared_a, 0.0)) * unit,
+            covariance=C * np.outer(unit, unit),
+            own=tuple(self._ys),
+            own_type_a=tuple(own_a),
+            own_type_b=tuple(own_b),
+            own_covariance=tuple(covariances),
+            followers=tuple(state.follower * own[:, None] / unit for state, own in pairs),
+            loose=tuple(state.inverse * np.outer(own, own) for state, own in pairs),
             # Each belief is a reading too, and each parameter takes one away again.
-            sum(float(each.residuals @ each.residuals) for each in self._at) + pulled,
-            sum(len(each.residuals) for each in self._at),
+            chi_square=_cost(self._at, self._x, self._ys, self._shared, self._own),
+            degrees_of_freedom=sum(len(each.residuals) for each in self._at),
         )
 
 
-def _inverse(H: Array, least: float = 1.0) -> Array:
-    """Return the inverse of a symmetric matrix of which no eigenvalue is below the least, with a diagonal above 0.
+@dataclass(frozen=True, kw_only=True)
+class _State:
+    """One state's part of the normal equations, in units of what is believed.
 
-    Its eigenvalues reach (belief / noise)^2, 1e10 and more on a bench without noise.
+    residuals: (row,), the readings first and then what is believed of its own; by_shared: (row, shared), by_own: (row,
+    own), minus their derivatives. n_readings: of the rows.
+    """
+
+    residuals: Array
+    by_shared: Array
+    by_own: Array
+    n_readings: int
+    mixed: Array  # J_own' J_shared
+    rhs: Array
+    inverse: Array  # (J_own' J_own)^-1
+
+    @classmethod
+    def of(cls, at: Linearised, x: Array, y: Array, unit: Array, belief: Belief) -> _State:
+        believed = np.zeros((len(y), len(x)))
+        if belief.follows is not None:
+            believed[np.arange(len(y)), belief.follows] = -unit[belief.follows] / belief.uncertainty
+        by_shared = np.concatenate([at.shared * unit, believed])
+        by_own = np.concatenate([at.own * belief.uncertainty, np.eye(len(y))])
+        residuals = np.concatenate([at.residuals, -belief.away(y, x)])
+        return cls(
+            residuals=residuals,
+            by_shared=by_shared,
+            by_own=by_own,
+            n_readings=len(at.residuals),
+            mixed=by_own.T @ by_shared,
+            rhs=by_own.T @ residuals,
+            inverse=_inverse(by_own.T @ by_own),
+        )
+
+    @cached_property
+    def follower(self) -> Array:
+        """By how much its own parameters move with the shared ones, (own, shared)."""
+        return np.asarray(-self.inverse @ self.mixed)
+
+    @property
+    def read_own(self) -> Array:
+        """Minus the derivatives of the readings by its own parameters, (reading, own)."""
+        return self.by_own[: self.n_readings]
+
+    @cached_property
+    def reduced(self) -> Array:
+        """Those by the shared ones, its own following, (reading, shared)."""
+        return np.asarray(self.by_shared[: self.n_readings] + self.read_own @ self.follower)
+
+
+def _inverse(H: Array) -> Array:
+    """Return the inverse of a symmetric matrix of which no eigenvalue is below 1: something is believed of everything.
+
+    The largest reach (belief / noise)^2, 1e10 and more on a bench without noise.
     """
     values, vectors = np.linalg.eigh(H)
-    return np.asarray((vectors / np.maximum(values, least)) @ vectors.T)
+    return np.asarray((vectors / np.maximum(values, 1.0)) @ vectors.T)

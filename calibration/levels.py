@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import chdtrc
 
 from calibration.direct_model import DirectModel, Sources
 from calibration.errors import ModelError
@@ -16,13 +17,16 @@ from calibration.procedure import Measurement, Taken
 from calibration.reading import readings
 from calibration.record_names import (
     CONDUCTANCE,
-    INSTRUMENT_COVARIANCE,
+    LEVELS,
     METER_GAIN,
     METER_OFFSET,
+    NOISE,
+    PROGRAMMED,
     SERIES,
     SOURCE_GAIN,
     SOURCE_OFFSET,
     SOURCE_OFFSET_CURRENT,
+    VOLTS,
 )
 from calibration.records import Quantity, Status, Verdict
 from calibration.steps import Steps
@@ -32,6 +36,7 @@ from freqprop_lab.values import Array
 
 _TOLD = 0.5  # of its former uncertainty: what hasn't fallen below that was not told by the readings
 _GOOD, _BAD = 1.3, 3.0  # misfit
+_CHANCE = 1e-3  # that noise alone departs from the model by so much
 _HELD = 1e-9  # of the largest impedance
 _MOST = 70.0  # of |ln G|: 1e30 S
 
@@ -52,20 +57,17 @@ class State:
     @classmethod
     def of(cls, measured: Sequence[Measurement], taken: Sequence[Taken]) -> State:
         """Return what measurements in one state of the network say; the last tells what the elements hold."""
-        read = [readings(each.record) for each in taken]
-        return cls(
-            np.array([one.drive.levels for one in measured]),
-            np.array([volts for volts, _ in read]),
-            np.array([noise for _, noise in read]),
-            taken[-1].conductances,
-        )
+        volts, noise = readings([each.record for each in taken])
+        levels = np.array([one.drive.levels for one in measured])
+        return cls(levels, volts, noise, taken[-1].conductances)
 
 
 @dataclass(frozen=True)
 class _Layout:
     """Where shared parameters stand: gains and offsets of live leads and read nodes, ln of fixed conductances.
 
-    step: by how much a source misses each value that it was asked for, gain and offset apart (see `Steps`).
+    deviation: of each tunable branch, in ln G, what all its values have in common. step: by how much a source misses
+    each value that it was asked for, gain and offset apart (see `Steps`).
     """
 
     source_gain: slice
@@ -74,6 +76,7 @@ class _Layout:
     meter_offset: slice
     series: slice
     fixed: slice
+    deviation: slice
     step: slice
 
     @classmethod
@@ -85,8 +88,11 @@ class _Layout:
 class LevelsFit:
     """What the readings say; see the quantities. Raises ModelError, EstimateError, SubjectError.
 
-    Believed beforehand: what the subject's section `assume`, its references and, unless afresh, its earlier records
-    of gains say.
+    Believed beforehand: what the subject's section `assume` and its references say. Unless afresh, the readings of an
+    earlier record of gains count too, as one more state: they, not what was made of them, since that rests on the same
+    beliefs. An element's tolerance is one number in all states, from which each of its values strays a little more.
+    Where readings depart from the model by more than their noise, it is taken to be that much larger (Birge 1932).
+    found: of the given states, then of that of gains, if it was used. misfit: over the noise as read.
     """
 
     def __init__(self, subject: Subject, states: Sequence[State], *, afresh: bool = False) -> None:
@@ -98,12 +104,20 @@ class LevelsFit:
         n_branches = len(subject.network.branches)
         self._tunable = subject.network.tunable
         self._fixed = np.setdiff1d(np.arange(n_branches), self._tunable)
-        self.steps = Steps.of([state.levels[:, live] for state in self.states])
-        counts = (len(live), len(live), len(read), len(read), len(behind), len(self._fixed), self.steps.count)
+        known = None if afresh else self._state_of_gains()
+        self._all_states = self.states if known is None else (*self.states, known)
+        self.steps = Steps.of([state.levels[:, live] for state in self._all_states])
+        n_fixed, n_tunable = len(self._fixed), len(self._tunable)
+        counts = (len(live), len(live), len(read), len(read), len(behind), n_fixed, n_tunable, self.steps.count)
         self.layout = _Layout.of(*counts)
-        self.shared, self.own = self._believed(afresh=afresh)
+        self.shared, self.own = self._believed()
+        self._stretch = 1.0
         self.step = self.steps.likeliest(self._with_steps, self.layout.step)
         self.found: Estimate = self._with_steps(self.step, n_states=len(self.own))
+        self.misfit = self.found.misfit
+        if self.misfit > 1 and chdtrc(self.found.degrees_of_freedom, self.found.chi_square) < _CHANCE:
+            self._stretch = self.misfit
+            self.found = self._with_steps(self.step, self.found, n_states=len(self.own))
 
     def _with_steps(self, size: float, before: Estimate | None = None, n_states: int = 1) -> Estimate:
         """Estimate under the belief that sources miss what they are asked for by so much of their reach."""
@@ -116,7 +130,7 @@ class LevelsFit:
         """Return the uncertainties that these drives allow at best, the parameters being these: Cramer and Rao."""
         return uncertainties_at(self._linearised, shared, own, self.shared, self.own)
 
-    def _believed(self, *, afresh: bool) -> tuple[Belief, list[Belief]]:
+    def _believed(self) -> tuple[Belief, list[Belief]]:
         subject, layout = self.subject, self.layout
         values, doubt = np.zeros(layout.step.stop), np.ones(layout.step.stop)
         gain, offset, series = subject.belief_in_sources()
@@ -131,63 +145,39 @@ class LevelsFit:
         in_branches = subject.belief_in_branches()
         listed = np.array([branch.theta[0] for branch in subject.network.branches])
         values[layout.fixed], doubt[layout.fixed] = np.log(listed[self._fixed]), in_branches[self._fixed]
-        if not afresh:
-            self._take_records(values, doubt)
-        own = [Belief(np.log(state.tunable), in_branches[self._tunable]) for state in self.states]
-        return Belief(values, doubt, None if afresh else self._found_together()), own
+        tolerance, deviation = in_branches[self._tunable], layout.deviation
+        doubt[deviation] = tolerance
+        follows, strays = np.arange(deviation.start, deviation.stop), subject.belief_in_strays
+        own = [Belief(np.log(state.tunable), strays(state.tunable), follows) for state in self._all_states]
+        return Belief(values, doubt), own
 
-    def _take_records(self, values: Array, doubt: Array) -> None:
-        """Believe an earlier record of gains and offsets instead of the data sheets."""
+    def _state_of_gains(self) -> State | None:
+        """Return what an earlier record of gains read, where it was taken with the channels that there are now."""
         record = self.subject.known.get("gains")
         if record is None:
-            return
-        named = {quantity.name: quantity for quantity in record.quantities}
-        lead_names = [lead.name for lead in self.subject.live_leads]
-        for name, part, labels in (
-            (SOURCE_GAIN, self.layout.source_gain, lead_names),
-            (SOURCE_OFFSET, self.layout.source_offset, lead_names),
-            (SOURCE_OFFSET_CURRENT, self.layout.source_offset, lead_names),
-            (METER_GAIN, self.layout.meter_gain, self.subject.read_channels),
-            (METER_OFFSET, self.layout.meter_offset, self.subject.read_channels),
-        ):
-            quantity = named.get(name)
-            if quantity is None:
-                continue
-            place = {label: number for number, label in enumerate(quantity.labels)}
-            for row, label in zip(range(part.start, part.stop), labels, strict=True):
-                number = place.get(label)
-                if number is not None and np.isfinite(quantity.values[number]):
-                    values[row] = quantity.values[number]
-                    doubt[row] = max(float(quantity.standard_uncertainty[number]), 1e-12)
-
-    def _found_together(self) -> Array | None:
-        """Return the covariance that an earlier record of gains has of gains and offsets, if all channels are in it.
-
-        They share what they were traced to: taken one by one they would seem to agree on it.
-        """
-        record = self.subject.known.get("gains")
-        covariance = None if record is None else record.raw.get(INSTRUMENT_COVARIANCE)
-        if record is None or covariance is None or np.shape(covariance) != (self.layout.meter_offset.stop,) * 2:
             return None
         labels = {quantity.name: quantity.labels for quantity in record.quantities}
-        leads = tuple(lead.name for lead in self.subject.live_leads)
-        same = labels.get(SOURCE_GAIN) == leads and labels.get(METER_GAIN) == self.subject.read_channels
-        return np.asarray(covariance, dtype=np.float64) if same else None
-
-    def instrument_covariance(self) -> Array:
-        """Return the covariance of the gains and offsets of sources, then of meters; in their units, (all, all)."""
-        count = self.layout.meter_offset.stop
-        return self.found.covariance[:count, :count]
+        names = tuple(lead.name for lead in self.subject.live_leads)
+        if labels.get(SOURCE_GAIN) != names or labels.get(METER_GAIN) != self.subject.read_channels:
+            return None
+        levels, volts, noise, programmed = (record.raw.get(name) for name in (LEVELS, VOLTS, NOISE, PROGRAMMED))
+        if levels is None or volts is None or noise is None or programmed is None:
+            return None
+        n_leads, n_nodes = len(self.subject.leads), len(self.subject.network.nodes)
+        widths = tuple(array.shape[1] for array in (levels, volts, noise, programmed))
+        if widths != (n_leads, n_nodes, n_nodes, len(self._tunable)):
+            return None
+        return State(levels, volts, noise, programmed[-1])
 
     def _linearised(self, number: int, shared: Array, own: Array) -> Linearised:
-        state, layout, model = self.states[number], self.layout, self.model
+        state, layout, model = self._all_states[number], self.layout, self.model
         sources = self.sources(shared)
         conductances = self.conductances(shared, own)
         levels = state.levels[:, self._live] + self.steps.missed(shared[layout.step], number)
         solved = model.solve(conductances, sources, levels)
         gain, offset = shared[layout.meter_gain], shared[layout.meter_offset]
         read = self._read
-        volts, noise = state.volts[:, read], state.noise[:, read]
+        volts, noise = state.volts[:, read], state.noise[:, read] * self._stretch
         residuals = (volts - (gain * solved.volts[:, read] + offset)) / noise
         weight = gain / noise  # (drive, node)
         columns = np.zeros((*residuals.shape, len(shared)))
@@ -264,6 +254,20 @@ class LevelsFit:
         siemens = np.exp(self.found.own[state])
         return np.asarray(self.found.own_covariance[state] * np.outer(siemens, siemens))
 
+    def covariance_by_conductance(self, by_states: Sequence[Array]) -> Array:
+        """Return the covariance of quantities by their derivatives by ln G of branches, then of series resistors.
+
+        by_states: (quantity, branch + lead behind a resistor), state by state.
+        """
+        n_branches = len(self.subject.network.branches)
+        together = np.sum(by_states, axis=0)
+        by_shared = np.zeros((len(together), len(self.shared.values)))
+        by_shared[:, self.layout.fixed] = together[:, self._fixed]
+        by_shared[:, self.layout.series] = together[:, n_branches:]
+        by_own = [by[:, self._tunable] for by in by_states]
+        none = np.zeros((len(together), len(self._tunable)))
+        return self.found.through(by_shared, [*by_own, *[none] * (len(self.own) - len(by_own))])
+
     def gain_of_a_source_at(self) -> Array:
         """Return how much of the doubt of the tunable branches a current into each node would take away, (node,).
 
@@ -295,7 +299,10 @@ class LevelsFit:
         # A channel with a certificate, or a record, was known before: nobody waits for these readings to tell it.
         weak = after > _TOLD * np.maximum(self.shared.uncertainty, self._by_data_sheet())
         branches = [branch.name for branch in self.subject.network.branches]
-        own = np.hypot(found.own_type_a[0], found.own_type_b[0]) > _TOLD * self.own[0].uncertainty
+        own = (
+            np.hypot(found.own_type_a[0], found.own_type_b[0])
+            > _TOLD * self.subject.belief_in_branches()[self._tunable]
+        )
         listed = {
             SOURCE_GAIN: [name for name, is_weak in zip(names, weak[layout.source_gain], strict=True) if is_weak],
             METER_GAIN: [
@@ -314,16 +321,19 @@ class LevelsFit:
 
     def verdict(self, *more: str) -> Verdict:
         """Say whether model and noise explain the readings."""
-        misfit = self.found.misfit
+        misfit = self.misfit
         words = [f"the readings depart from the model by {misfit:.3g} times their noise (1 is expected)", *more]
         status: Status = "good" if misfit < _GOOD else "doubtful" if misfit < _BAD else "bad"
-        if status != "good":
+        if not self.found.is_settled:
+            words.append("the search for the best values did not come to its end: take them with care")
+            status = "doubtful" if status == "good" else status
+        if misfit >= _GOOD:
             words.append(f"most of it at {shown(self._worst())}; run freqprop calibrate wiring, and look for ripple")
         return Verdict(status, tuple(words))
 
     def residuals(self, state: int = 0) -> Array:
-        """Return what the model leaves of a state's readings, over their noise, (drive, read node)."""
-        left = self._linearised(state, self.found.shared, self.found.own[state]).residuals
+        """Return what the model leaves of a state's readings, over their noise as read, (drive, read node)."""
+        left = self._linearised(state, self.found.shared, self.found.own[state]).residuals * self._stretch
         return left.reshape(-1, len(self._read))
 
     def _worst(self) -> list[str]:

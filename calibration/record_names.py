@@ -14,7 +14,8 @@ CAPACITANCE = "capacitance"  # F, by node
 RELAXATION_TIME = "relaxation time"  # s, by node
 
 # Raw arrays
-INSTRUMENT_COVARIANCE = "instrument covariance"  # of the parameters of a record of gains
+LEVELS = "levels"  # asked, V or A, (record, lead)
+VOLTS, NOISE = "volts", "noise"  # read and its standard error, V, (record, node)
 PROGRAMMED = "programmed"  # S, (record, tunable)
 RESIDUALS = "residuals"  # in standard deviations, (record, node)
 PRODUCT, DIFFERENCE = "product", "difference"  # V^2/S, (element,): a b / gamma, and dC/dG

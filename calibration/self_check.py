@@ -99,8 +99,7 @@ class SelfCheck(BenchWatch):
     def _probe(self, bench: Bench, subject: Subject, patterns: Iterable[int]) -> tuple[Array, Array]:
         """Return the readings and their noise, V, (pattern, node) each."""
         levels, periods = _levels(subject, self._section.volts), subject.periods_for(self._section.samples)
-        taken = [readings(bench.measure_channels(ChannelDrive(levels[pattern]), periods)) for pattern in patterns]
-        return np.array([volts for volts, _ in taken]), np.array([noise for _, noise in taken])
+        return readings([bench.measure_channels(ChannelDrive(levels[pattern]), periods) for pattern in patterns])
 
     def _change(self, subject: Subject, volts: Array, noise: Array) -> tuple[Array, Array]:
         """Return what moved since the first probe and its variance, V and V^2, (pattern, read node) each."""

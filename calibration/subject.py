@@ -25,6 +25,8 @@ from freqprop_lab.values import Array, Scales
 
 _MOST_CODES = 4096
 _FEWEST_CODES = 2
+_STRAYS = 1 / 3  # of its tolerance: by how much one value of an element departs from what all have in common
+_WIPER = 0.3  # of a wiper's resistance
 _JUST_ABOVE = 1e-9  # relative: closer than this two values are one
 
 
@@ -52,6 +54,7 @@ class Subject:
     conductance_high: Array
     conductances: Array  # S, (tunable,): what they hold
     ladder: tuple[Array | None, ...] = ()  # S, (tunable,) of (code,), rising: what each can have; None: anything
+    reaches_end: NDArray[np.bool_]  # (tunable,): which go down to their wiper, no bound of the bench file before it
     element_channels: Mapping[str, str]  # by the branch's name
     # What is known or believed
     scales: Scales
@@ -135,6 +138,18 @@ class Subject:
         tunable = np.array([branch.tunable for branch in self.network.branches], dtype=bool)
         return np.where(tunable, self.assumed.tunable, self.assumed.fixed)
 
+    def belief_in_strays(self, tunable: Array) -> Array:
+        """Return by how much each element's values stray from what all of them are off by, relative, (tunable,).
+
+        tunable: what they are told to have, S, (tunable,). A third of the tolerance; and of an element with codes its
+        wiper, which no data sheet tells well, and which is most of what is left at its end.
+        """
+        found = self.belief_in_branches()[self.network.tunable] * _STRAYS
+        for element, rungs in enumerate(self.ladder):
+            if rungs is not None:
+                found[element] = np.hypot(found[element], _WIPER * tunable[element] / rungs[-1])
+        return found
+
     def traceability(self) -> tuple[Reference, ...]:
         """Return the chain of traceability for a record: what absolute values go back to."""
         found = []
@@ -213,6 +228,7 @@ def subject_of(bench: Bench, known: Mapping[str, CalibrationRecord] | None = Non
         conductance_high=conductance_high,
         conductances=np.where(np.isnan(held), bench.network.own_conductances, held),
         ladder=ladders(bench),
+        reaches_end=_reach_their_end(bench),
         element_channels=bench.element_channels,
         scales=bench.scales,
         common_mode=common_mode,
@@ -223,6 +239,13 @@ def subject_of(bench: Bench, known: Mapping[str, CalibrationRecord] | None = Non
         is_corrected=correction is not None and correction.conductances is not None,
         pickup=None if correction is None else correction.pickup,
     )
+
+
+def _reach_their_end(bench: Bench) -> NDArray[np.bool_]:
+    """Say which elements have no value beyond the highest conductance that they may be set to, (tunable,)."""
+    high = bench.conductance_limits()[1]
+    beyond = bench.neighbours(high * (1 + _JUST_ABOVE))[1]
+    return np.asarray(beyond <= high * (1 + 2 * _JUST_ABOVE))
 
 
 def ladders(bench: Bench) -> tuple[Array | None, ...]:

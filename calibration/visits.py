@@ -21,7 +21,7 @@ class Visits:
     (visit, element): nominal, S; log_true, ln of S, with its type A and B; from_above, +1 where the resistance came
     down to the value, -1 where it went up to it, 0 where it stayed. hysteresis: relative difference of the resistances
     reached from above and from below, (element,); repeatability: relative standard deviation of a setting, (element,),
-    common_repeatability: of all elements together.
+    common_repeatability: of all elements together. freedom: degrees of both.
     """
 
     nominal: Array
@@ -34,18 +34,20 @@ class Visits:
     repeatability: Array
     repeatability_doubt: Array
     common_repeatability: float
+    freedom: int
 
     @classmethod
     def of(cls, found: Estimate, nominal: Sequence[Array], came_from: Sequence[Array], n_main: int) -> Visits:
         """Sort what was fitted, state by state; from the state n_main on each pair is one of below and above."""
         told, before = np.array(nominal), np.array(came_from)
-        y, a, b = (np.array(each) for each in (found.own, found.own_type_a, found.own_type_b))
+        parts = (found.own, found.own_type_a, found.own_type_b)
+        y, a, b = (np.array(each[: len(told)]) for each in parts)  # beyond them: the state of an earlier record
         from_above = np.where(before < told * (1 - _SAME), 1.0, np.where(before > told * (1 + _SAME), -1.0, 0.0))
         again = y[n_main:]
         n_elements = y.shape[1]
         none = np.zeros(n_elements)
         if not len(again):
-            return cls(told, y, a, b, from_above, none, none, none, none, 0.0)
+            return cls(told, y, a, b, from_above, none, none, none, none, 0.0, 0)
         apart = again[0::2] - again[1::2]  # ln G from below less from above: ln R from above less from below
         n_pairs = len(apart)
         hysteresis = apart.mean(axis=0)
@@ -55,8 +57,8 @@ class Visits:
         spread = np.maximum(variance, noise)
         excess = variance - noise
         repeatability = np.sqrt(np.maximum(excess, 0.0))
-        loose = variance * np.sqrt(2 / max(freedom, 1))
-        common = float(np.sqrt(max(excess.mean(), 0.0))) if freedom else 0.0
+        loose = variance * np.sqrt(2 / freedom)
+        common = float(np.sqrt(max(excess.mean(), 0.0)))
         return cls(
             told,
             y,
@@ -68,6 +70,7 @@ class Visits:
             repeatability,
             np.sqrt(repeatability**2 + loose) - repeatability,
             common,
+            freedom,
         )
 
     def points(self, has_codes: Sequence[bool]) -> list[Points]:
@@ -94,10 +97,7 @@ class Visits:
 def _within_groups(again: Array) -> tuple[Array, int]:
     """Return the variance of settings of one value from one side, (element,), and its degrees of freedom.
 
-    again: ln G, (visit, element), four visits a round: two values, each from below and from above.
+    again: ln G, (visit, element), four visits a round, two rounds at least: two values, each from below and from above.
     """
     rounds = again.reshape(-1, 4, again.shape[1])
-    n_rounds = len(rounds)
-    if n_rounds < 2:
-        return np.zeros(again.shape[1]), 0
-    return rounds.var(axis=0, ddof=1).mean(axis=0), 4 * (n_rounds - 1)
+    return rounds.var(axis=0, ddof=1).mean(axis=0), 4 * (len(rounds) - 1)

@@ -8,23 +8,29 @@ from typing import Any
 
 import numpy as np
 
-from calibration.drives import all_alike, one_at_a_time, sizes
+from calibration._numbers import measure
+from calibration.drives import all_alike, one_at_a_time, sizes, subject_conductances
 from calibration.levels import LevelsFit, State
 from calibration.options import samples, volts
 from calibration.procedure import Findings, ListedProcedure, Measurement, Taken
 from calibration.record_names import (
     CONDUCTANCE,
-    INSTRUMENT_COVARIANCE,
+    LEVELS,
     METER_OFFSET,
+    NOISE,
     PROGRAMMED,
     RESIDUALS,
     SOURCE_OFFSET,
     SOURCE_OFFSET_CURRENT,
+    VOLTS,
 )
+from calibration.records import Quantity
 from calibration.subject import Subject
 from freqprop_lab.names import shown
 from freqprop_lab.values import ChannelDrive
 
+_FAR = 4.0  # standard uncertainties: one branch in ten thousand by chance
+_NAMED = 4
 _ASSUMED = (
     "the network between the nodes is linear, and settled before each record",
     "meters draw no current; what they do draw counts as conductance to ground, and is not modelled",
@@ -90,7 +96,7 @@ class Gains(_ConstantLevels):
             fit.verdict(*_untold(fit, without=CONDUCTANCE)),
             {},
             _ASSUMED,
-            _raw_of(state, taken) | {RESIDUALS: fit.residuals(), INSTRUMENT_COVARIANCE: fit.instrument_covariance()},
+            _raw_of(state, taken) | {RESIDUALS: fit.residuals()},
         )
 
 
@@ -106,12 +112,12 @@ class NetworkConductances(_ConstantLevels):
         """Fit everything, and tell the conductances; which are not told by these ports, and what would help."""
         state = State.of(measured, taken)
         fit = LevelsFit(subject, [state])
-        words = _untold(fit)
-        if CONDUCTANCE in fit.untold():
-            words.append(_what_would_help(subject, fit))
+        quantity, is_told = fit.conductance_quantity(), CONDUCTANCE not in fit.untold()
+        far = _far_words(subject, quantity)
+        verdict = fit.verdict(*far, *_untold(fit), *([] if is_told else _what_would_help(subject, fit)))
         return Findings(
-            (fit.conductance_quantity(), *fit.instrument_quantities()),
-            fit.verdict(*words),
+            (quantity, *fit.instrument_quantities()),
+            verdict if is_told and not far else verdict.at_least("doubtful"),
             {},
             _ASSUMED,
             _raw_of(state, taken) | {RESIDUALS: fit.residuals(), "covariance": fit.tunable_covariance()},
@@ -121,9 +127,9 @@ class NetworkConductances(_ConstantLevels):
 def _raw_of(state: State, taken: Sequence[Taken]) -> dict[str, Any]:
     """Return what was asked and read, for the record."""
     return {
-        "levels": state.levels,
-        "volts": state.volts,
-        "noise": state.noise,
+        LEVELS: state.levels,
+        VOLTS: state.volts,
+        NOISE: state.noise,
         PROGRAMMED: np.array([each.conductances for each in taken]),
     }
 
@@ -136,9 +142,30 @@ def _untold(fit: LevelsFit, without: str = "") -> list[str]:
     ]
 
 
-def _what_would_help(subject: Subject, fit: LevelsFit) -> str:
+def _what_would_help(subject: Subject, fit: LevelsFit) -> list[str]:
     """Say which node, if a source could be wired there, would tell most of what is not told."""
-    nodes = subject.network.nodes
     gain = fit.gain_of_a_source_at()
-    best = int(np.argmax(gain))
-    return f"a source at node {nodes[best]} would help most, then at {nodes[int(np.argsort(-gain)[1])]}"
+    gain[[lead.plus for lead in subject.live_leads]] = 0.0  # there is one
+    best = [subject.network.nodes[node] for node in np.argsort(-gain)[:2] if gain[node] > 0]
+    if not best:
+        return ["every node that could have a source has one: meters at more nodes would help, or larger --volts"]
+    return [f"a source at node {best[0]} would help most{f', then at {best[1]}' if len(best) > 1 else ''}"]
+
+
+def _far_words(subject: Subject, found: Quantity) -> list[str]:
+    """Name the branches that are not what they are told or listed to be, by more than is believed of them."""
+    listed, believed = subject_conductances(subject), subject.belief_in_branches()
+    departs = np.log(found.values / listed)
+    far = np.abs(departs) > _FAR * np.hypot(believed, found.standard_uncertainty / found.values)
+    named = [
+        f"{label} ({measure(float(f'{value:.4g}'), 'S')} instead of {measure(float(f'{wanted:.4g}'), 'S')})"
+        for label, value, wanted, is_far in zip(found.labels, found.values, listed, far, strict=True)
+        if is_far
+    ]
+    if not named:
+        return []
+    more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+    return [
+        f"{', '.join(named[:_NAMED])}{more}: further off than calibration.assume has it. Run freqprop calibrate "
+        "wiring, or resistors where elements are not what they are told"
+    ]

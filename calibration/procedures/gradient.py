@@ -213,7 +213,7 @@ class Gradient(Procedure):
 
     def _point(self, subject: Subject, taken: Taken, conductance: float = np.nan) -> Point:
         if subject.lockin.hum is None:
-            volts, noise = readings(taken.record)
+            volts, noise = (each[0] for each in readings([taken.record]))
         else:  # block means would take hum for drift; the lock-in fits it
             response = respond(subject, taken, default_waveform(synchronised=subject.synchronised))
             volts, noise = response.a, response.a_stderr

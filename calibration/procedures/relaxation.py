@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -95,7 +94,7 @@ class Relaxation(ListedProcedure):
             for number in range(part.start, part.stop)
             if _amplitudes(measured[number]).any()
         ]
-        shared, own = levels.found.shared, levels.found.own
+        shared, own = levels.found.shared, levels.found.own[:n_states]
         siemens = [levels.conductances(shared, each) for each in own]
         slowest_told = 2 * np.pi * min(_frequencies(subject))
         fit = PhaseFit(
@@ -192,7 +191,7 @@ class Times:
     @classmethod
     def of(cls, subject: Subject, levels: LevelsFit, fit: PhaseFit) -> Times:
         """Return the times that capacitances make with the first state's conductances."""
-        n, tunable = len(subject.network.nodes), subject.network.tunable
+        n = len(subject.network.nodes)
         Z = np.linalg.inv(fit.stiffness[0])[:n, :n]
         C, covariance = fit.capacitances, fit.covariance
         # Modes of K x = C x / tau: tau = x' C x / x' K x. With C'' = sqrt(C) they are those of C'' Z C''.
@@ -200,27 +199,25 @@ class Times:
         values, vectors = np.linalg.eigh(root[:, None] * Z * root)
         slowest = max(float(values[-1]), 0.0)
         mode = Z @ (root * vectors[:, -1]) / np.sqrt(max(slowest, 1e-300))
-        ends, siemens = fit.branches[tunable], fit.conductances[0][tunable]
-        doubts: list[Any] = [np.zeros((n, n)), np.zeros((n, n)), 0.0]
-        for state, by_G in enumerate(fit.by_conductance(tunable)):
+        ends, siemens, by_states = fit.ends, fit.siemens(0), []
+        for state, by_G in enumerate(fit.by_conductance()):
             lag_by, slowest_by = Z @ by_G, mode**2 @ by_G
             if state == 0:  # the present conductances also make the lag
                 lag_by = lag_by - (Z @ ends.T) * (ends @ (Z @ C)) * siemens
                 slowest_by = slowest_by - slowest * siemens * (ends @ mode) ** 2
-            G = levels.found.own_covariance[state]
-            for number, by in enumerate((by_G, lag_by, slowest_by)):
-                doubts[number] = doubts[number] + by @ G @ by.T
+            by_states.append(np.concatenate([by_G, lag_by, slowest_by[None]]))
+        doubts = np.sqrt(np.diag(levels.covariance_by_conductance(by_states)))
         in_lag = np.sqrt(np.einsum("jk,kl,jl->j", Z, covariance, Z))
         # Where C is nothing the mode tells nothing of its doubt; that of the lags does.
         in_slowest = float(np.sqrt(mode**2 @ covariance @ mode**2))
         if slowest < _SEEN * in_slowest or not slowest:
             in_slowest = max(in_slowest, float(in_lag.max(initial=0.0)))
         return cls(
-            np.sqrt(np.diag(doubts[0])),
+            doubts[:n],
             Z @ C,
-            (in_lag, np.sqrt(np.diag(doubts[1]))),
+            (in_lag, doubts[n : 2 * n]),
             slowest,
-            (in_slowest, float(np.sqrt(doubts[2]))),
+            (in_slowest, float(doubts[-1])),
         )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from calibration.drives import one_at_a_time, sizes, subject_conductances
 from calibration.errors import ProcedureError
@@ -33,6 +34,8 @@ _SPAN = 10.0  # either way from a unit of conductance, where a continuous elemen
 _TARGETS = (1 / 3, 2 / 3)  # of the way through the values: what is visited again
 _FOLLOWS = 0.2  # of what it is told, in ln: an element that moves less is stuck
 _ROUNDING = 1e-9
+_NAMED = 4
+_TELLS = 0.5  # of its tolerance: an element that is known no better is not seen by these ports
 _FAR = 0.5  # of an element's value off its nominal
 _ASSUMED = (
     "the network between the nodes is linear, and settled before each record",
@@ -49,17 +52,19 @@ class Resistors(ListedProcedure):
     points: int = option(17, "Values of each element that are visited, at least 2; 0: all codes.", low=0)
     samples: int = samples(2000)
     volts: float = volts()
-    again: int = option(3, "How often two of the values are visited again; 0: never, and no hysteresis.", low=0)
+    again: int = option(3, "How often two of the values are visited again, at least 2; 0: no hysteresis.", low=0)
 
     name = "resistors"
     title = "conductance by code of every tunable element"
     needs = ("gains before it", "a known series resistor, or an ammeter, as reference of absolute values")
 
     def __post_init__(self) -> None:
-        """Refuse a table of one point. Raises ProcedureError."""
+        """Refuse a table of one point, and a scatter of one visit. Raises ProcedureError."""
         super().__post_init__()
         if self.points == 1:
             raise ProcedureError("resistors: --points is 1; at least 2 make a curve, and 0 stands for all codes")
+        if self.again == 1:
+            raise ProcedureError("resistors: --again is 1; at least 2 show a scatter, and 0 leaves it out")
 
     def measurements(self, subject: Subject) -> list[Measurement]:
         """Return the records of all states, one after the other, and one that puts the elements back."""
@@ -86,15 +91,17 @@ class Resistors(ListedProcedure):
         stuck = [not _follows(each) for each in elements]
         labels = tuple(subject.element_channels[name] for name in subject.network.tunable_names)
         quantities = [_table_quantity(labels, found, stuck)]
-        if any(codes):
-            quantities.append(_wiper_quantity(labels, elements, codes))
+        if (np.array(codes) & subject.reaches_end).any():
+            quantities.append(_wiper_quantity(labels, elements, np.array(codes) & subject.reaches_end))
+        known = _known(subject, visits)
         if self.again:
             quantities += [
-                Quantity(REPEATABILITY, "1", labels, visits.repeatability, visits.repeatability_doubt, 0.0),  # type: ignore[arg-type]
-                Quantity(HYSTERESIS, "1", labels, visits.hysteresis, visits.hysteresis_doubt, 0.0),  # type: ignore[arg-type]
+                _of_visits(REPEATABILITY, labels, visits.repeatability, visits.repeatability_doubt, visits, known),
+                _of_visits(HYSTERESIS, labels, visits.hysteresis, visits.hysteresis_doubt, visits, known),
             ]
         words = [*_stuck_words(subject, labels, elements, stuck), *_far_words(subject, labels, elements, stuck)]
-        verdict = fit.verdict(*words, *_told_words(fit, visits, self.again))
+        words += _unseen_words(subject, known)
+        verdict = fit.verdict(*words, *_told_words(visits, self.again))
         if words:
             verdict = verdict.at_least("bad" if any(stuck) else "doubtful")
         return Findings(
@@ -108,7 +115,7 @@ class Resistors(ListedProcedure):
                 "volts": np.array([state.volts for state in states]),
                 "noise": np.array([state.noise for state in states]),
                 "nominal": np.array([state.tunable for state in states]),
-                "true": np.exp(np.array(fit.found.own)),
+                "true": np.exp(np.array(fit.found.own[: len(states)])),
             },
         )
 
@@ -214,14 +221,28 @@ def _table_quantity(labels: tuple[str, ...], found: Sequence[Table], stuck: Sequ
     return Quantity(TABLE, "S", labels, true, a, b, Points("nominal", "S", nominal))
 
 
-def _wiper_quantity(labels: tuple[str, ...], elements: Sequence[Measured], codes: Sequence[bool]) -> Quantity:
-    """Return the resistance at the code where nothing of the track is left: R against code, its intercept."""
+def _wiper_quantity(labels: tuple[str, ...], elements: Sequence[Measured], told: NDArray[np.bool_]) -> Quantity:
+    """Return the resistance at the code where nothing of the track is left; NaN of those that may not go there."""
     rows = np.full((3, len(elements)), np.nan)
-    for number, (each, has_codes) in enumerate(zip(elements, codes, strict=True)):
-        if has_codes:
+    for number, (each, is_told) in enumerate(zip(elements, told, strict=True)):
+        if is_told:
             ohms = 1 / each.true[-1]
             rows[:, number] = ohms, ohms * each.type_a[-1], ohms * each.type_b[-1]
     return Quantity(WIPER, "Ohm", labels, rows[0], rows[1], rows[2])
+
+
+def _known(subject: Subject, visits: Visits) -> NDArray[np.bool_]:
+    """Say of which elements the readings tell at all, (element,): of the others a belief comes back at every visit."""
+    doubt = np.hypot(visits.type_a, visits.type_b).max(axis=0)
+    return np.asarray(doubt < _TELLS * subject.belief_in_branches()[subject.network.tunable])
+
+
+def _of_visits(
+    name: str, labels: tuple[str, ...], values: Array, doubt: Array, visits: Visits, known: NDArray[np.bool_]
+) -> Quantity:
+    freedom, nothing = np.full(len(values), float(visits.freedom)), np.zeros(len(values))
+    told, stderr = (np.where(known, each, np.nan) for each in (values, doubt))
+    return Quantity(name, "1", labels, told, stderr, nothing, degrees_of_freedom=freedom)
 
 
 def _stuck_words(
@@ -247,19 +268,30 @@ def _far_words(
     ]
     if not far:
         return []
+    more = f" and {len(far) - _NAMED} more" if len(far) > _NAMED else ""
     return [
-        f"{shown(far)}: is another part in its place, or are two control lines exchanged? Run freqprop calibrate wiring"
+        f"{', '.join(far[:_NAMED])}{more}: is another part in its place, or are two control lines exchanged? Run "
+        "freqprop calibrate wiring"
     ]
 
 
-def _told_words(fit: LevelsFit, visits: Visits, again: int) -> list[str]:
-    found = fit.found
-    relative = np.hypot(np.array(found.own_type_a), np.array(found.own_type_b))
+def _unseen_words(subject: Subject, known: NDArray[np.bool_]) -> list[str]:
+    names = [name for name, is_known in zip(subject.network.tunable_names, known, strict=True) if not is_known]
+    if not names:
+        return []
+    return [
+        f"{shown(names)}: hardly better known than before, these ports don't tell them; freqprop calibrate network "
+        "says where a source would help"
+    ]
+
+
+def _told_words(visits: Visits, again: int) -> list[str]:
+    relative = np.hypot(visits.type_a, visits.type_b)
     half, most = np.percentile(relative, [50, 95])
     words = [f"half of all conductances are known to {half:.2%}, 95 of 100 to {most:.2%}, of themselves"]
     if again:
         words.append(
             f"a value that is set again comes back to {visits.common_repeatability:.2%}; from above it differs from "
-            f"below by {np.nanmedian(visits.hysteresis):.2%}"
+            f"below by {abs(np.median(visits.hysteresis)):.2%}"
         )
     return words

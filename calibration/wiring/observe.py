@@ -61,9 +61,7 @@ def observed_of(subject: Subject, measured: Sequence[Measurement], taken: Sequen
     """Return half the differences of up and down, with what is believed of everything."""
     live, nodes = np.flatnonzero(subject.live), np.flatnonzero(subject.read)
     shape = (len(taken) // (2 * len(live)), len(live), 2)
-    read = [readings(each.record) for each in taken]
-    volts = np.array([one for one, _ in read])[:, nodes].reshape(*shape, len(nodes))
-    noise = np.array([one for _, one in read])[:, nodes].reshape(*shape, len(nodes))
+    volts, noise = (each[:, nodes].reshape(*shape, len(nodes)) for each in readings([one.record for one in taken]))
     levels = np.array([one.drive.levels for one in measured])[:, live].reshape(*shape, len(live))
     size = np.diagonal(levels[0, :, 0] - levels[0, :, 1]) / 2
     y = np.swapaxes(volts[:, :, 0] - volts[:, :, 1], 1, 2) / 2

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
+
 import numpy as np
 import pytest
 from benches import by_name, findings, opened
 
 from calibration.errors import ProcedureError, SubjectError
-from calibration.record_names import CONDUCTANCE, METER_GAIN, METER_OFFSET, SOURCE_GAIN, SOURCE_OFFSET
-from calibration.records import CalibrationRecord
+from calibration.record_names import CONDUCTANCE, METER_GAIN, METER_OFFSET, SOURCE_GAIN, SOURCE_OFFSET, TABLE
+from calibration.records import CalibrationRecord, compare
+from calibration.registry import make_procedure
+from calibration.running import run_procedure
 from calibration.subject import subject_of
 
 
@@ -69,6 +74,82 @@ def test_offsets_need_no_conductance():
     meters = found[METER_OFFSET].values - truth.meter_offset
     assert abs(sources.mean() + meters.mean()) < 2e-4
     assert np.median(found[METER_OFFSET].standard_uncertainty) > 5e-4
+
+
+SOFT = {
+    "resistors": "resistors: {tolerance: 5 %}\n",
+    "source": "source: {}\n",
+    "meter": "meter: {noise: 0.1 mV}\n",
+}
+
+
+def _soft(seed, nodes=8, edges=14, ports=(2, 2)):
+    """Return a bench with ideal channels, all of whose resistors are off by 5 %: scale is what nothing else tells."""
+    bench = opened(
+        seed, nodes=nodes, edges=edges, ports=ports, more="parts: {source_resistance_tolerance: 5 %}\n", replaced=SOFT
+    )
+    ideal = dict.fromkeys(("source_gain", "meter_gain", "source_offset", "meter_offset"), 1e-5)
+    assumed = subject_of(bench).assumed.model_copy(update={"source_resistance": 0.05, "tunable": 0.05, **ideal})
+    return bench, replace(subject_of(bench), assumed=assumed)
+
+
+def test_a_tolerance_is_one_number_in_all_states():
+    """How well the scale is known by parts of 5 % hangs on how many parts there are, not on how often they are set."""
+    z = []
+    for seed in range(8):
+        bench, subject = _soft(seed)
+        one = run_procedure(bench, make_procedure("network"), subject=subject).quantity(CONDUCTANCE)
+        resistors = make_procedure("resistors", samples=400, points=9, again=0)
+        many = run_procedure(bench, resistors, subject=subject).quantity(TABLE)
+        told = one.standard_uncertainty / one.values
+        middle = (many.standard_uncertainty / many.values)[:, 32]
+        assert np.median(middle) > 0.8 * np.median(told)
+        nominal = many.points.of(len(many.labels))[:, 32]
+        true = [bench.truth().conductance(np.full(len(nominal), each))[k] for k, each in enumerate(nominal)]
+        z.append((many.values[:, 32] - true) / many.standard_uncertainty[:, 32])
+    assert np.sqrt(np.mean(np.square(z))) < 2.0  # of 8 scales: chi^2 of 8 is below 20 in 99 of 100
+
+
+def test_a_record_of_gains_is_not_believed_twice():
+    """Scale is told by resistors of 5 % alone: gains first tell no more of it than `network` by itself does."""
+    for seed in range(3):
+        bench, subject = _soft(seed, nodes=4, edges=5, ports=(1, 1))
+        loose = subject.assumed.model_copy(update={"source_gain": 0.05, "meter_gain": 0.05})
+        subject = replace(subject, assumed=loose)
+        alone = run_procedure(bench, make_procedure("network"), subject=subject).quantity(CONDUCTANCE)
+        gains = run_procedure(bench, make_procedure("gains"), subject=subject).as_record(
+            "gains", "b", datetime.now(UTC)
+        )
+        after = replace(subject, known={"gains": gains})
+        both = run_procedure(bench, make_procedure("network"), subject=after).quantity(CONDUCTANCE)
+        assert (both.standard_uncertainty > 0.85 * alone.standard_uncertainty).all()
+
+
+def test_nothing_drifts_between_two_calibrations_of_the_same_bench():
+    reference = "  references: [{meter: n0, gain: 50e-6, offset: 20 uV, certificate: no. 17 of the test}]\n"
+    bench, records = opened(5, nodes=8, edges=14, ports=(2, 2), more=reference), []
+    for minute in range(2):
+        time = datetime(2026, 1, 1, 12, minute, tzinfo=UTC)
+        gains = findings(bench, "gains").as_record("gains", "b", time)
+        network = findings(bench, "network", {"gains": gains})
+        records.append(network.as_record("network", "b", time, references=subject_of(bench).traceability()))
+    found = compare(*records, 3)
+    assert sum(each.ratio.size for each in found.quantities) > 40
+    assert not found.drifted
+
+
+@pytest.mark.parametrize("meter", ["bits: 16, noise: 50 uV", "bits: 14, noise: 0.1 mV", "bits: 12, noise: 0.2 mV"])
+def test_a_converters_steps_are_seen_and_stated(meter):
+    """Steps of 0.3 to 5 mV, of which noise blurs next to nothing."""
+    z = []
+    for seed in range(3):
+        bench = opened(seed, nodes=8, edges=14, ports=(2, 2), replaced={"meter": f"meter: {{{meter}}}\n"})
+        found = findings(bench, "network")
+        quantity = found.quantity(CONDUCTANCE)
+        assert found.verdict.status == "good"
+        z.append((quantity.values - bench.truth().tunable) / quantity.standard_uncertainty)
+    assert np.mean(np.abs(z) < 1.96) > 0.85
+    assert findings(bench, "wiring").verdict.status == "good"
 
 
 def test_what_is_not_told_is_said():

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from benches import by_name, findings, opened
 
 from calibration.errors import ProcedureError
+from calibration.registry import make_procedure
+from calibration.running import run_procedure
+from calibration.subject import subject_of
 
 QUIET = "meter: {gain_error: 2 %, offset: 5 mV, noise: 1 mV, hidden_skew: 3 us}\n"
 
@@ -29,10 +34,39 @@ def test_capacitances_and_the_slowest_mode_are_found_beside_hidden_skews():
     assert slowest.standard_uncertainty[0] < 0.1 * expected
 
 
+@pytest.mark.parametrize("kind", ["resistor", "tunable"])
+def test_parts_that_are_known_to_five_per_cent_leave_capacitances_as_uncertain(kind, tmp_path):
+    """RC is told by phases; C is no better known than R, whether R is fixed, tuned, or in series with a source."""
+    parts = [("a", "b", "1 kOhm"), ("b", "c", "2 kOhm"), ("c", "ground", "3 kOhm"), ("a", "ground", "2 kOhm")]
+    rows = [f"R{number},{plus},{minus},{kind},{value}" for number, (plus, minus, value) in enumerate(parts)]
+    (tmp_path / "n.csv").write_text("name,plus,minus,kind,value\n" + "\n".join(rows))
+    replaced = {
+        "network": "network: {kind: csv, file: n.csv, inputs: [[a], [b]], outputs: [[c]]}\n",
+        "source": "source: {}\n",
+        "meter": "meter: {noise: 0.1 mV}\n",
+        "resistors": "resistors: {tolerance: 5 %}\n" if kind == "tunable" else "",
+    }
+    more = "parts: {capacitance: 20 nF, tolerance: 5 %, source_resistance_tolerance: 5 %}\n"
+    z = []
+    for seed in range(8):
+        with opened(seed, more=more, replaced=replaced, folder=tmp_path) as bench:
+            ideal = dict.fromkeys(("source_gain", "meter_gain"), 1e-4)
+            fives = dict.fromkeys(("source_resistance", "fixed", "tunable"), 0.05)
+            subject = subject_of(bench)
+            subject = replace(subject, assumed=subject.assumed.model_copy(update=ideal | fives))
+            found = run_procedure(bench, make_procedure("relaxation"), subject=subject).quantity("capacitance")
+        z.append((found.values - 20e-9) / found.standard_uncertainty)
+        # Seven parts tell one scale: 5 % over their root at best.
+        assert found.standard_uncertainty / 20e-9 == pytest.approx(0.05 / np.sqrt(7), rel=0.2)
+    assert np.sqrt(np.mean(np.square(z))) < 1.6  # of 8 scales
+
+
 def test_the_recommended_frequency_costs_what_is_wished():
     """One pole loses x^2 / (1 + x^2) of b, x = omega tau: for a hundredth x is 1 / sqrt(99); settled at tau ln 100."""
-    told = by_name(findings(slow(), "relaxation", accuracy=0.01))
+    bench = slow()
+    told = by_name(findings(bench, "relaxation", accuracy=0.01))
     tau = told["slowest relaxation time"].values[0]
+    assert tau == pytest.approx(bench.relaxation_times()[-1], rel=0.1)
     assert told["recommended frequency"].values[0] == pytest.approx(1 / np.sqrt(99) / (2 * np.pi * tau))
     assert told["settling time"].values[0] == pytest.approx(tau * np.log(100))
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from benches import by_name, findings, opened
 
+from calibration.errors import ProcedureError
 from calibration.procedures.resistors import Resistors
+from calibration.running import run_procedure
 from calibration.subject import subject_of
 
 STRAIGHT = "taps: 65, end_to_end: 10 kOhm, wiper: 75 Ohm, tolerance: 5 %"
@@ -66,6 +70,24 @@ def test_hysteresis_and_repeatability_are_those_of_the_parts():
     assert np.median(np.abs(table.values / true_table(bench, table) - 1)) < 3e-3  # of the middle, 1 % away
 
 
+def test_a_scatter_of_few_visits_has_few_degrees_of_freedom():
+    """Two rounds of four visits: four degrees, so k = 2.78 for 95 %; one round shows no scatter."""
+    found = findings(bench_with(STRAIGHT), "resistors", again=2, **OPTIONS).quantity("hysteresis")
+    assert found.degrees_of_freedom == pytest.approx(4.0)
+    assert found.coverage_factors == pytest.approx(2.776, abs=1e-3)
+    with pytest.raises(ProcedureError, match=r"--again is 1; at least 2 show a scatter"):
+        Resistors(again=1)
+
+
+def test_a_wiper_that_may_not_be_reached_is_not_told():
+    bench = opened(0, replaced={"resistors": "resistors: {" + STRAIGHT + "}\n"})
+    ends = subject_of(bench)
+    assert ends.reaches_end.all()
+    bounded = replace(ends, reaches_end=np.zeros(32, dtype=bool))
+    found = run_procedure(bench, Resistors(again=0, **OPTIONS), subject=bounded)
+    assert "wiper and wire resistance" not in [quantity.name for quantity in found.quantities]
+
+
 def test_a_stuck_element_is_named_and_gets_no_table():
     bench = opened(0, replaced={"resistors": "resistors: {" + STRAIGHT + ", stuck: [n0-n1]}\n"})
     found = findings(bench, "resistors", **OPTIONS)
@@ -88,9 +110,9 @@ def test_continuous_elements_have_a_grid():
 
 def test_what_is_driven_and_programmed_is_told_before():
     bench = bench_with(STRAIGHT)
-    plan = Resistors(points=5, again=1).plan(subject_of(bench))
-    # 5 states and 4 visits more, of 3 + 2 x 10 drives each; 4 records on the way, and one that puts everything back.
-    assert plan.n_records == 9 * 23 + 4 + 1
+    plan = Resistors(points=5, again=2).plan(subject_of(bench))
+    # 5 states and 8 visits more, of 3 + 2 x 10 drives each; 8 records on the way, and one that puts everything back.
+    assert plan.n_records == 13 * 23 + 8 + 1
     assert plan.conductances is not None
     low, high = plan.conductances
     assert low == pytest.approx(1 / 10_075)

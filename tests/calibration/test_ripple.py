@@ -54,7 +54,7 @@ def test_hum_adds_nothing_to_a_mean_nor_to_its_doubt():
     """51 Hz in half a second: 25.5 periods, whose mean alone would be off by 2 mV x 2 / (2 pi 25.5) x up to 1."""
     means = []
     for seed in range(60):
-        mean, error = readings(record_of(noisy((51.0, 2e-3), level=0.3, seed=seed)))
+        (mean,), (error,) = readings([record_of(noisy((51.0, 2e-3), level=0.3, seed=seed))])
         assert error == pytest.approx(1e-3 / np.sqrt(1000), rel=0.15)  # white noise's
         means.append((mean - 0.3) / error)
     assert np.std(means) == pytest.approx(1.0, abs=4 / np.sqrt(2 * 240))
@@ -63,7 +63,7 @@ def test_hum_adds_nothing_to_a_mean_nor_to_its_doubt():
 def test_a_node_that_nothing_reads_stays_unknown():
     volts = noisy()
     volts[2] = np.nan
-    mean, error = readings(record_of(volts))
+    (mean,), (error,) = readings([record_of(volts)])
     assert np.isnan(mean[2])
     assert np.isnan(error[2])
     assert np.isfinite(mean[[0, 1, 3]]).all()

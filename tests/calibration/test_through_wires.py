@@ -100,7 +100,7 @@ def test_skews_are_whole_samples_of_a_converter_that_holds(wired):
 
 def test_every_code_of_the_board_has_its_conductance(wired):
     lab, bench = wired
-    found = by_name(findings(bench, "resistors", samples=400, points=9, volts=2.0, again=1))
+    found = by_name(findings(bench, "resistors", samples=400, points=9, volts=2.0, again=2))
     table = found["conductance by nominal"]
     assert table.labels == tuple(f"board/{number}" for number in range(5))
     assert table.points is not None
