@@ -31,7 +31,6 @@ from calibration.wiring import (
 )
 from calibration.wiring.faults import conductance
 from calibration.wiring.model import Fit
-from freqprop_lab.names import shown
 
 _LEFT = 1.4  # chi^2 a reading: more is not explained by what was found
 _TOLD = 3  # alternatives in a sentence
@@ -115,11 +114,13 @@ def _verdict(
             "something else that no few faults explain; mend what is named, and run this again."
         )
     if not words:
-        words.append("Every channel and every element is where the bench file has it.")
+        seen = "No fault is seen, but not every fault would be"
+        words.append(f"{seen}." if hidden else "Every channel and every element is where the bench file has it.")
     words += _hidden_words(hidden)
     if sure or left > _LEFT:
         return Verdict("bad", tuple(words))
-    return Verdict("doubtful" if alternatives else "good", tuple(words))
+    blind = bool(hidden.keys() - _MINOR)
+    return Verdict("doubtful" if alternatives or blind else "good", tuple(words))
 
 
 def _either(alternatives: Sequence[Alternative]) -> str:
@@ -134,6 +135,7 @@ def _either(alternatives: Sequence[Alternative]) -> str:
     return f"These readings can't tell these apart: either {'; or '.join(described)}{rest}. To decide, {decide}."
 
 
+_MINOR = frozenset({"twice", "half"})  # kinds of faults that no sound check of wires has to notice
 _HIDDEN_WORDS = {
     "meter leads": "swapped meter leads of",
     "source leads": "swapped source leads",
@@ -149,8 +151,12 @@ _HIDDEN_WORDS = {
 
 
 def _hidden_words(hidden: dict[str, list[list[str]]]) -> list[str]:
-    parts = [f"{_HIDDEN_WORDS[kind]} {shown(['/'.join(place) for place in places])}" for kind, places in hidden.items()]
-    return [f"This check could not have noticed: {'; '.join(parts)}."] if parts else []
+    named = {kind: ", ".join("/".join(place) for place in places) for kind, places in hidden.items()}
+    if not named:
+        return []
+    parts = [f"{_HIDDEN_WORDS[kind]} {places}" for kind, places in named.items()]
+    remedy = " Meters and sources at more nodes, or larger --volts, would show more." if named.keys() - _MINOR else ""
+    return [f"This check could not have noticed: {'; '.join(parts)}.{remedy}"]
 
 
 def _odds(sure: Sequence[Fault]) -> Quantity:

@@ -17,6 +17,10 @@ _COMMON = (
     "both records name the same references, so type B is taken as common to both: what is equal in it cancels "
     "(GUM 5.2.2, correlation 1)"
 )
+_COMMON_SHEETS = (
+    "neither record names a reference, so type B is that of the same data sheets and taken as common to both: what is "
+    "equal in it cancels (GUM 5.2.2, correlation 1)"
+)
 _APART = "the records don't name the same references, so both type B uncertainties are added (correlation 0)"
 
 
@@ -87,15 +91,15 @@ def compare(old: CalibrationRecord, new: CalibrationRecord, k: float = 2) -> Com
     """Hold two records of one procedure against each other, by quantity, label and common point.
 
     k: from how many standard uncertainties of the change on a value counts as drifted. Type A uncertainties are taken
-    as independent. Type B as common where both records name the same references (its standard uncertainty is then the
-    difference of the two), else as independent. Raises ValueError for different procedures, or k below 0.
+    as independent. Type B as common where both records name the same references, or none (its standard uncertainty is
+    then the difference of the two), else as independent. Raises ValueError for different procedures, or k below 0.
     Source: GUM 5.1.2, 5.2.2.
     """
     if old.procedure != new.procedure:
         raise ValueError(f"a record of {old.procedure} can't be compared with one of {new.procedure}")
     if not k >= 0:
         raise ValueError(f"k is {k}; a number from 0 on is wanted")
-    common = bool(old.references) and set(old.references) == set(new.references)
+    common = set(old.references) == set(new.references)
     notes = [*_differences(old, new)]
     changes = []
     for before in old.quantities:
@@ -105,8 +109,9 @@ def compare(old: CalibrationRecord, new: CalibrationRecord, k: float = 2) -> Com
         elif after is not None:
             changes.append(_change(before, after, notes, common=common))
     drifted = [drift for change in changes for drift in _beyond(change, k)]
+    assumption = (_COMMON if old.references else _COMMON_SHEETS) if common else _APART
     drifted.sort(key=lambda drift: -abs(drift.ratio))
-    return Comparison(k, tuple(changes), tuple(drifted), _COMMON if common else _APART, tuple(notes))
+    return Comparison(k, tuple(changes), tuple(drifted), assumption, tuple(notes))
 
 
 def _differences(old: CalibrationRecord, new: CalibrationRecord) -> list[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from calibration.errors import ModelError
-from calibration.wiring.hypothesis import Hypothesis
+from calibration.wiring.hypothesis import Hypothesis, Part
 from calibration.wiring.model import (
     Fit,
     Normal,
@@ -95,8 +95,23 @@ class Search:
                 if parent is not None:
                     self.extended(parent)
             self.extended(best)
+            self.isolate(best)
             if self.finished_best() is best:
                 return
+
+    def isolate(self, best: Fit) -> None:
+        """Try a node as cut off where something is wrong with all its branches: one open after the other tells little.
+
+        As long as one branch is left its node follows the far end, so that a part that is stuck explains more.
+        """
+        network, faulty = self.observed.network, {branch for branch, _ in best.hypothesis.parts}
+        for node in range(len(network.nodes)):
+            incident = np.flatnonzero((network.plus == node) | (network.minus == node)).tolist()
+            if len(incident) > 1 and faulty.issuperset(incident):
+                cut = best.hypothesis
+                for branch in incident:
+                    cut = cut.with_part(branch, Part.OPEN)
+                self.fitted(cut, best)
 
     def finished_best(self) -> Fit:
         """Return the likeliest fit, brought to its end."""

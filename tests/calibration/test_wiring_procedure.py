@@ -187,10 +187,19 @@ R6,n5,n2,resistor,10 kOhm
 """
 
 
+def test_a_node_that_is_cut_off_has_open_branches(tmp_path):
+    """As long as one branch is left its node follows the far end: two opens are not found one after the other."""
+    # R3 and R10 are all that holds n3, once its way to ground is taken out.
+    board = "\n".join(row for row in BOARD.splitlines() if not row.startswith(("G1", "R2")))
+    findings = found(opened(tmp_path, "open: [R3, R10]", board=board))
+    assert named(findings) == [("open", "R10"), ("open", "R3")]
+
+
 def test_leads_of_two_nodes_that_are_alike_are_called_unseen(tmp_path):
     findings = found(opened(tmp_path, "swapped_reads: [[n3, n4]]", board=MIRRORED, ports="[[n1]]"))
     assert named(findings) == []
-    assert findings.verdict.status == "good"
+    assert findings.verdict.status == "doubtful"
+    assert findings.verdict.words[0] == "No fault is seen, but not every fault would be."
     assert ["n3", "n4"] in findings.outcome["unseen"]["meter leads"]
     # No source drives n2: no current flows in R6, whatever it is.
     assert ["R6"] in findings.outcome["unseen"]["open"]
