@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from freqprop_lab.config import Document, Fraction, Ohms, Seconds, Section, Volts, validate
+from freqprop_lab.instruments import InstrumentError
 from simulated_bench.lab import DaqSimulation
 from simulated_bench.servers._board_twin import PARTS, Bank
 from simulated_bench.servers._virtual import VirtualInstrument, Wires
 from simulated_bench.servers.firmware_board import FirmwareBoard
 from simulated_bench.servers.keysight_33500b import VirtualKeysight33500B
 from simulated_bench.servers.memristor import VirtualMemristorBoard
-from simulated_bench.servers.nidaqmx import NidaqmxServer
 from simulated_bench.servers.resistor_board import VirtualResistorBoard
 from simulated_bench.servers.rigol_scope import VirtualRigolScope
 from simulated_bench.settings import STEEPEST
@@ -64,6 +64,13 @@ class NothingToSay(Section):
 
 
 def _daq(lab: VirtualLab, name: str, data: dict[str, Any], wires: Wires, options: Document) -> VirtualInstrument:
+    try:
+        from simulated_bench.servers.nidaqmx import NidaqmxServer  # noqa: PLC0415 - needs an extra
+    except ImportError as error:
+        raise InstrumentError(
+            f'the virtual card "{name}" needs an extra that isn\'t installed: pip install "freqprop-lab[nidaq]" '
+            f"({error})"
+        ) from None
     simulated = validate(options, DaqSimulation)
     lab.err_outputs(name, wires, simulated.ao_gain_error, simulated.ao_offset)
     lab.err_inputs(name, wires, simulated.ai_gain_error, simulated.ai_offset, simulated.hidden_skew)

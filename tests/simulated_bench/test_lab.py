@@ -123,6 +123,14 @@ def test_a_wrong_lab_file_is_told(lab_file: Path, change: tuple[str, str], messa
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to send to another process")
+def test_a_missing_extra_is_told_with_the_line_that_installs_it(
+    lab_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "simulated_bench.servers.nidaqmx", None)
+    with pytest.raises(InstrumentError, match=re.escape('pip install "freqprop-lab[nidaq]"')):
+        VirtualLab(read_bench_file(lab_file), FACTORIES).__enter__()
+
+
 def test_serving_tells_its_resources_in_one_line_and_ends_on_sigterm(lab_file: Path) -> None:
     code = "from freqprop_lab.cli import main; main()"
     command = [sys.executable, "-c", code, "bench", "serve", str(lab_file), "--json"]
