@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 _GROUP = "freqprop_lab.commands"
+_OURS = "freqprop-lab"
 
 
 def plugged_commands(before: str) -> list[str]:
@@ -23,9 +24,15 @@ def plugged_commands(before: str) -> list[str]:
 
 
 def plugged_line(name: str) -> str:
-    """Return a line of help for a command or group, which is not loaded for it."""
+    """Return a line of help for a command or group. One of this distribution, which loads fast, is loaded for it."""
     inside = plugged_commands(name)
-    return ", ".join(inside) if inside else "(from another package)"
+    if inside:
+        return ", ".join(inside)
+    (entry,) = (each for each in _below("") if each.name == name)
+    if entry.dist is None or entry.dist.name != _OURS:
+        return f"(from {_package(entry)})"
+    command = plugged_command(name)
+    return command.get_short_help_str(limit=200) if command is not None else ""
 
 
 def plugged_command(name: str) -> click.Command | None:
