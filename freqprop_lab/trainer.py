@@ -124,7 +124,7 @@ class Trainer:
 
     def run(self, log: RunFolder, stop: StopRequest, tell: Callable[[Progress], None]) -> None:
         """Train until the last epoch, or until somebody asks to stop (raises Interrupted, a checkpoint written)."""
-        began, first = time.monotonic(), self.state.steps
+        began, first, is_warm = time.monotonic(), self.state.steps, False
         while self.state.epoch < self.settings.epochs:
             if self.state.place == 0:
                 self._begin_epoch()
@@ -134,6 +134,9 @@ class Trainer:
                 self._run_steps(log, stop, tell, (began, first))
             if self.state.place == len(self.task.train):
                 self._end_epoch(log)
+            if self._runs_blocks() and not is_warm:
+                # The first block compiles: by its pace a run of seconds would take hours.
+                began, first, is_warm = time.monotonic(), self.state.steps, True
             self._tell(tell, began, first)
             if stop.wanted and self.state.epoch < self.settings.epochs:
                 self.save(log, sync=True)

@@ -157,3 +157,11 @@ def test_the_untrained_network_is_judged_beside_the_trained_one(tmp_path: Path) 
     result, log = run(tmp_path, template("iris", {"epochs": 0}))
     assert result.untrained == result.trained
     assert log.start["untrained"]["error"] == result.untrained.error
+
+
+def test_the_time_left_is_not_told_by_the_first_block(tmp_path: Path) -> None:
+    """It compiles: by its pace a run of seconds would take hours."""
+    told: list[float | None] = []
+    train(template("iris", {"epochs": 5}), run=tmp_path / "run", tell=lambda one: told.append(one.seconds_left))
+    assert told[0] is None
+    assert told[-1] is not None
