@@ -112,7 +112,11 @@ def _command(name: str) -> click.Command:
         ),
         click.Option(["--experiment"], type=click.Path(path_type=Path), help="Whose ports a drawn network gets."),
         click.Option(["--operator"], default="", help="Who does it; the user's name if left out."),
-        click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON object a procedure, a line each."),
+        click.Option(
+            ["--json", "as_json"],
+            is_flag=True,
+            help="Print one JSON object a procedure, a line each: its record, or with --dry-run its plan.",
+        ),
     ]
     parameters += [
         click.Option([each.flag], type=_Asked(each), default=each.default, show_default=True, help=each.says)
@@ -150,6 +154,7 @@ def _calibrate(
     all_of_them: bool,
 ) -> None:
     from calibration.correction import correction_from  # noqa: PLC0415
+    from calibration.errors import CalibrationError  # noqa: PLC0415
     from calibration.records import RecordFolder  # noqa: PLC0415
     from calibration.running import known_records  # noqa: PLC0415
     from calibration.subject import subject_of  # noqa: PLC0415
@@ -158,7 +163,7 @@ def _calibrate(
     bench, place = _opened(bench_file, folder, experiment)
     records = RecordFolder(place)
     any_bad = False
-    with bench, watch_signals() as stop:
+    with _left(bench, as_found=dry_run), watch_signals() as stop:
         for procedure in procedures:
             wants = procedure.wants_corrected_bench
             bench.correction = correction_from(bench, records, datetime.now(UTC)) if wants else None
@@ -166,16 +171,37 @@ def _calibrate(
             plan = _planned(procedure, subject, skip=all_of_them)
             if plan is None:
                 continue
-            if not as_json or dry_run:
+            if dry_run and as_json:
+                click.echo(json.dumps(_plain(procedure, plan, subject)))
+            elif not as_json:
                 _show_plan(procedure, plan, subject)
             if dry_run:
                 continue
-            record = _one(bench, procedure, records, operator, stop, as_json=as_json)
+            try:
+                record = _one(bench, procedure, records, operator, stop, as_json=as_json)
+            except CalibrationError as error:
+                if not all_of_them:
+                    raise
+                click.echo(f"{procedure.name}: no record. {error}", err=True)
+                any_bad = True
+                continue
             any_bad |= record.verdict.status == "bad"
     if dry_run:
-        click.echo("nothing was driven")
+        click.echo("nothing was driven", err=as_json)
     elif any_bad:
         sys.exit(_BAD)
+
+
+@contextmanager
+def _left(bench: Bench, *, as_found: bool) -> Iterator[None]:
+    """Close a bench at the end; as_found: with its elements where they were before it was opened."""
+    try:
+        yield
+    finally:
+        if as_found:
+            bench.leave(as_found=True)
+        else:
+            bench.close()
 
 
 def _opened(bench_file: Path, folder: Path | None, experiment: Path | None) -> tuple[Bench, Path]:
@@ -239,10 +265,38 @@ def _show_plan(procedure: Procedure, plan: Plan, subject: Subject) -> None:
     if len(live) > _MOST_LEADS:
         click.echo(f"  ... and {len(live) - _MOST_LEADS} more channels")
     if plan.conductances is not None:
-        low, high = (float(bound.min()) for bound in plan.conductances)
+        low, high = float(plan.conductances[0].min()), float(plan.conductances[1].max())
         click.echo(f"  programs {len(plan.conductances[0])} elements, from {low:.3g} to {high:.3g} S")
     for words in plan.words:
         click.echo(f"  {words}")
+
+
+def _plain(procedure: Procedure, plan: Plan, subject: Subject) -> dict[str, Any]:
+    """Return the plan's numbers, in V, A, S and s, by the names of channels and branches."""
+    leads = {
+        lead.name: {
+            "node": subject.node_of(lead),
+            "unit": lead.unit,
+            "lowest": float(plan.lowest[number]),
+            "highest": float(plan.highest[number]),
+        }
+        for number, lead in enumerate(subject.leads)
+        if subject.live[number]
+    }
+    low, high = plan.conductances or ((), ())
+    return {
+        "procedure": procedure.name,
+        "records": plan.n_records,
+        "programmings": plan.n_programmings,
+        "seconds": plan.seconds,
+        "drives": leads,
+        "programs": {
+            name: {"lowest": float(least), "highest": float(most)}
+            for name, least, most in zip(subject.network.tunable_names, low, high, strict=False)
+        },
+        "terminals": list(plan.terminals),
+        "words": list(plan.words),
+    }
 
 
 def _duration(seconds: float) -> str:

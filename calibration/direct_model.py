@@ -55,16 +55,21 @@ class Solved:
     out: Array
 
 
+def refuse_nonlinear(network: Network) -> None:
+    """Raise ModelError, naming the branch, where a network is more than resistors."""
+    for branch in network.branches:
+        if not branch.element.linear:
+            raise ModelError(
+                f'branch "{branch.name}" is a {branch.element.kind}: what is told from voltages alone is told of '
+                "resistors only. Take it out for the calibration, or leave this procedure out"
+            )
+
+
 class DirectModel:
     """A linear network with leads connected. Conductances are (branch,), S, in the network's order."""
 
     def __init__(self, network: Network, leads: Sequence[Lead]) -> None:
-        for branch in network.branches:
-            if not branch.element.linear:
-                raise ModelError(
-                    f'branch "{branch.name}" is a {branch.element.kind}: what is told from voltages alone is told of '
-                    "resistors only. Take it out for the calibration, or leave this procedure out"
-                )
+        refuse_nonlinear(network)
         self.network, self.leads = network, tuple(leads)
         n = len(network.nodes)
         self.branches = _incidence(n, network.plus.tolist(), network.minus.tolist())

@@ -87,8 +87,16 @@ def _amperes(subject: Subject, volts: float, conductances: Array | None) -> Arra
 
     Resistors alone count. What else is there, such as a diode, takes current away, so that the node moves by less.
     """
-    network = subject.network
     siemens = subject_conductances(subject) if conductances is None else conductances
+    return np.asarray(volts / np.maximum(ohms_of_leads(subject, siemens), 1e-12))
+
+
+def ohms_of_leads(subject: Subject, siemens: Array) -> Array:
+    """Return what each lead sees between its ends with every voltage source at zero, Ohm, (lead,).
+
+    siemens: of every branch, S, (branch,). Resistors alone count: what else is there, such as a diode, makes it less.
+    """
+    network = subject.network
     K = np.eye(len(network.nodes) + 1) * _LEAKAGE  # ground is the last
     linear = np.array([branch.element.linear for branch in network.branches], dtype=bool)
     wired = [(network.plus[i], network.minus[i], siemens[i]) for i in np.flatnonzero(linear)]
@@ -102,8 +110,7 @@ def _amperes(subject: Subject, volts: float, conductances: Array | None) -> Arra
         K[minus, plus] -= G
     Z = np.pad(np.linalg.inv(K[:-1, :-1]), ((0, 1), (0, 1)))
     ends = [(lead.plus, lead.minus) for lead in subject.leads]
-    ohms = np.array([Z[p, p] + Z[m, m] - 2 * Z[p, m] for p, m in ends])
-    return np.asarray(volts / np.maximum(ohms, 1e-12))
+    return np.array([Z[p, p] + Z[m, m] - 2 * Z[p, m] for p, m in ends])
 
 
 def subject_conductances(subject: Subject, tunable: Array | None = None) -> Array:

@@ -14,9 +14,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from calibration.direct_model import refuse_nonlinear
+from calibration.drives import ohms_of_leads, subject_conductances
 from calibration.options import check_options
 from calibration.records import CalibrationRecord, Quantity, Verdict, quantity_named
 from calibration.subject import Subject
+from freqprop_lab.network import GROUND
 from freqprop_lab.values import Array, ChannelDrive, Record
 
 
@@ -48,7 +51,8 @@ class Plan:
     """What a procedure would do, told before it starts. Levels and amplitudes: the largest of each lead, V or A.
 
     lowest, highest: of each lead, waveform included, (lead,); NaN where it stays released. conductances: lowest and
-    highest that will be programmed, S, (tunable,) each, or None. seconds: of signal, settling included.
+    highest that will be programmed, S, (tunable,) each, or None. seconds: of signal, settling included. terminals:
+    between which voltages every node and lead surely stays, V.
     """
 
     n_records: int
@@ -57,6 +61,7 @@ class Plan:
     lowest: Array
     highest: Array
     conductances: tuple[Array, Array] | None
+    terminals: tuple[float, float]
     words: tuple[str, ...] = ()
 
 
@@ -130,7 +135,12 @@ class Procedure(ABC):
 
 @dataclass(frozen=True)
 class ListedProcedure(Procedure):
-    """A procedure whose measurements are all known beforehand."""
+    """A procedure whose measurements are all known beforehand.
+
+    of_resistors: whether it makes sense of networks of resistors alone, as all that goes by `DirectModel` does.
+    """
+
+    of_resistors: ClassVar[bool] = True
 
     @abstractmethod
     def measurements(self, subject: Subject) -> list[Measurement]:
@@ -141,7 +151,9 @@ class ListedProcedure(Procedure):
         """Return what the records say."""
 
     def plan(self, subject: Subject) -> Plan:
-        """Add up the measurements."""
+        """Add up the measurements. Raises ModelError for an element that `evaluate` could make nothing of."""
+        if self.of_resistors:
+            refuse_nonlinear(subject.network)
         return plan_of(subject, self.measurements(subject))
 
     def process(self, subject: Subject) -> Process:
@@ -181,5 +193,33 @@ def plan_of(subject: Subject, listed: Sequence[Measurement], words: tuple[str, .
         np.fmin.reduce(stacked[:, 0], axis=0),
         np.fmax.reduce(stacked[:, 1], axis=0),
         bounds,
+        _terminals(subject, listed),
         words,
     )
+
+
+def _terminals(subject: Subject, listed: Sequence[Measurement]) -> tuple[float, float]:
+    """Return between which voltages every node stays in all measurements, V: a bound, in networks of any elements.
+
+    What voltage sources make lies between the lowest and the highest of them, and ground. A current adds to that
+    between nothing and what it makes at its own node, the product with what it sees there; which is less where branches
+    conduct more, or more of them do (Rayleigh). Elements are at rest on the way, so that each measurement counts with
+    its own conductances, and all of its currents together.
+    """
+    voltage, current = subject.voltage, subject.live & ~subject.voltage
+    to_ground = np.array([lead.minus < 0 for lead in subject.leads], dtype=bool)[current]
+    has_ground = any(GROUND in (branch.plus, branch.minus) for branch in subject.network.branches)
+    nothing = (0.0, 0.0) if has_ground or not voltage.any() else (np.inf, -np.inf)
+    ohms, tunable = np.zeros(int(current.sum())), None
+    found = [nothing]
+    for one in listed:
+        if current.any() and (tunable is None or one.conductances is not None):
+            tunable = subject.conductances if one.conductances is None else one.conductances
+            ohms = ohms_of_leads(subject, subject_conductances(subject, tunable))[current]
+        low, high = reach(one.drive)
+        below, above = np.maximum(-low[current], 0.0) * ohms, np.maximum(high[current], 0.0) * ohms
+        # A current from node to node moves them both ways.
+        below, above = (np.where(to_ground, own, np.maximum(below, above)) for own in (below, above))
+        ends = np.min(low[voltage], initial=nothing[0]), np.max(high[voltage], initial=nothing[1])
+        found.append((float(ends[0] - below.sum()), float(ends[1] + above.sum())))
+    return min(low for low, _ in found), max(high for _, high in found)

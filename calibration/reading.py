@@ -56,6 +56,12 @@ def converter_steps(volts: Sequence[Array]) -> Array:
     return found
 
 
+def left_by_converters(records: Sequence[Record]) -> Array:
+    """Return what the steps of the channels' converters leave of a mean's error, V rms, (node,); NaN: nothing reads."""
+    scatter = np.array([record.volts.var(axis=1) for record in records])
+    return np.asarray(left_of_steps(converter_steps([record.volts for record in records]), scatter)[0])
+
+
 def left_of_steps(steps: Array, scatter: Array) -> Array:
     """Return what a converter's steps leave of a mean's error, V rms, (record, node).
 

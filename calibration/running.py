@@ -67,14 +67,9 @@ def check_plan(subject: Subject, plan: Plan) -> None:
                 f"{subject.source_low[number]:.4g} and {subject.source_high[number]:.4g}. Nothing was driven; lower "
                 "--volts"
             )
-    volts = subject.voltage
-    if not volts.any():
-        return
-    low, high = float(np.nanmin(plan.lowest[volts])), float(np.nanmax(plan.highest[volts]))
-    ratings = subject.ratings
+    (low, high), ratings = plan.terminals, subject.ratings
     highest = float(np.max(subject.conductances if plan.conductances is None else plan.conductances[1], initial=0.0))
-    grounded = any("ground" in (branch.plus, branch.minus) for branch in subject.network.branches)
-    span = max(high, 0.0) - min(low, 0.0) if grounded else high - low
+    span = high - low
     rails = ratings.rails or (-np.inf, np.inf)
     for what, worst, allowed, unit in (
         ("a terminal", high, rails[1], "V"),
@@ -102,8 +97,9 @@ def run_procedure(
 
     known: earlier records by procedure. subject: the bench as data, where it is at hand. Nothing is driven or
     programmed beyond the procedure's plan. Raises Interrupted between two records once somebody asked to stop;
-    ProcedureError, InstrumentError. The bench's sampling is put back on every way out, and where the procedure doesn't
-    get to its end, so are the elements; making safe is the caller's.
+    ProcedureError, InstrumentError. The bench's sampling is put back on every way out; where the procedure doesn't get
+    to its end, the sources go to rest and then the elements back, unless somebody asked twice to stop, which means at
+    once. Making safe is the caller's.
     """
     subject = subject or subject_of(bench, known)
     plan = procedure.plan(subject)
@@ -128,9 +124,11 @@ def run_procedure(
     finally:
         process.close()
         bench.sampling = sampling
-        if not is_done and plan.n_programmings and not np.isnan(held).any():
+        if not is_done and not (stop is not None and stop.count > 1):
             with suppress(InstrumentError):  # what went wrong before is what counts
-                bench.program(held)
+                bench.rest()
+                if plan.n_programmings and not np.isnan(held).any():
+                    bench.program(held)
 
 
 def calibrate(
@@ -145,19 +143,29 @@ def calibrate(
 ) -> Calibrated:
     """Run a procedure on an open bench and write its record; on every way out the bench is made safe.
 
+    Elements that making safe moves are programmed before, with what they had last or else what the bench file lists.
     The bench is not corrected, unless the procedure checks how it is then. Raises ProcedureError, InstrumentError,
-    Interrupted, RecordError.
+    Interrupted; RecordError where the folder takes no record, before anything is driven. Where the bench can't be made
+    safe at the end, the record is written and then that is raised.
     """
     if bench.correction is not None and not procedure.wants_corrected_bench:
         raise ProcedureError(f"bench {bench.name} is corrected already; open it with corrected=False to calibrate it")
     records = folder if isinstance(folder, RecordFolder) else RecordFolder(Path(folder))
+    records.refuse_unwritable()
+    findings: Findings | None = None
+    unsafe: Exception | None = None
     try:
         instruments = identities(bench)
-        _program_what_is_listed(bench)
+        _program_what_is_known(bench)
         subject = subject_of(bench, known_records(records, bench, now()))
         findings = run_procedure(bench, procedure, subject=subject, stop=stop, tell=tell)
     finally:
-        bench.make_safe()
+        try:
+            bench.make_safe()
+        except Exception as error:
+            if findings is None:
+                raise
+            unsafe = error  # an hour's records are not to be lost for it
     time = now()
     record = findings.as_record(
         procedure.name,
@@ -168,7 +176,11 @@ def calibrate(
         instruments=instruments,
         references=subject.traceability(),
     )
-    return Calibrated(record, records.add(record))
+    path = records.add(record)
+    if unsafe is not None:
+        unsafe.add_note(f"the record was written all the same: {path}")
+        raise unsafe
+    return Calibrated(record, path)
 
 
 def _refuse_beyond(subject: Subject, plan: Plan, wanted: Measurement) -> None:
@@ -186,16 +198,21 @@ def _refuse_beyond(subject: Subject, plan: Plan, wanted: Measurement) -> None:
         raise ProcedureError(f"{wanted.says}: elements would be programmed beyond what was planned; none was")
 
 
-def _program_what_is_listed(bench: Bench) -> None:
-    """Give elements that nobody has programmed yet what the bench file lists, so that somebody knows what they hold."""
+def _program_what_is_known(bench: Bench) -> None:
+    """Program elements that hold nobody knows what: what they had before they were made safe, or what is listed."""
     held = bench.conductances
     if len(held) and np.isnan(held).any():
+        before = bench.last_programmed
+        wished = np.where(np.isnan(before), bench.network.own_conductances, before)
         lowest, highest = bench.conductance_limits()
-        bench.program(np.clip(np.where(np.isnan(held), bench.network.own_conductances, held), lowest, highest))
+        bench.rest()
+        bench.program(np.clip(np.where(np.isnan(held), wished, held), lowest, highest))
 
 
 def _take(bench: Bench, wanted: Measurement, sampling: SamplingSection) -> Taken:
     if wanted.conductances is not None:
+        if not np.array_equal(wanted.conductances, bench.conductances):
+            bench.rest()  # what drove the last state may be too much for the next, or for one on the way
         bench.program(wanted.conductances)
     frequency = wanted.frequency or sampling.frequency
     if frequency != bench.sampling.frequency:

@@ -208,10 +208,14 @@ class ResistorLimits:
 
 
 class TunableResistor(Instrument):
-    """Sets conductances: digital potentiometers, memristors, transistors, or numbers."""
+    """Sets conductances: digital potentiometers, memristors, transistors, or numbers.
+
+    stays: whether `make_safe` leaves the elements at what they hold.
+    """
 
     n_elements: int
     limits: ResistorLimits
+    stays: bool = False
 
     @abstractmethod
     def program(self, conductances: Array) -> Array:
@@ -228,6 +232,9 @@ class TunableResistor(Instrument):
     def leave(self) -> None:
         """Give the connection back and leave the elements as they are, as far as the part keeps them."""
         self.close()
+
+    def put_back(self) -> None:
+        """Bring the elements to what they held before they were opened, where opening moves them."""
 
     def neighbours(self, conductances: Array) -> tuple[Array, Array]:
         """Return the values next below and next above, S, (element,) each; equal where it is continuous."""

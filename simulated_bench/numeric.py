@@ -400,7 +400,7 @@ class NumericBench(Bench):
             self.breadboard.drive(Excitation(state["on"], np.zeros_like(state["on"])))
         self._elements.restore(state["held"], state["true"])
         if state["held"] is not None:
-            self.conductances = self.read_back()
+            self._hold(self._read_nominal())
 
     def truth(self) -> Truth:
         """Return what is true of the bench by now, in plain values. For tests only."""

@@ -33,6 +33,7 @@ class SimulatedResistors(TunableResistor):
     """
 
     abilities = frozenset({Ability.READ_BACK})
+    stays = True
 
     def __init__(
         self,

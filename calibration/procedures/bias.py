@@ -49,6 +49,7 @@ class Bias(ListedProcedure):
     name = "bias"
     title = "the update that is made at no error"
     needs = ("the nudge's generator running, as in training, with its leads where they will be",)
+    of_resistors = False
 
     def measurements(self, subject: Subject) -> list[Measurement]:
         """Return a record for each set of levels, the nudge's waveform on at no amplitude."""
@@ -108,6 +109,14 @@ class Bias(ListedProcedure):
         doubt = np.sqrt((across**2 * (padded[:, plus] + padded[:, minus])).sum(axis=0)) / len(a)
         return product.mean(axis=0), doubt
 
+    def _worst(self, subject: Subject, update: Array) -> str:
+        """Say which element would be updated most; nothing where none would, or none is read at both ends."""
+        if np.isnan(update).all():
+            return ""
+        worst = int(np.nanargmax(np.abs(update)))
+        size = measure(float(f"{update[worst]:.3g}"), "V^2")
+        return f"; with no error at all {subject.network.tunable_names[worst]} would be updated as if a b were {size}"
+
     def _verdict(
         self, subject: Subject, pickup: Array, stderr: Array, b: Array, matters: NDArray[np.intp], update: Array
     ) -> Verdict:
@@ -120,12 +129,8 @@ class Bias(ListedProcedure):
         if order:
             sizes = [measure(float(f"{pickup[node]:.3g}"), "V") for node in order[:_NAMED]]
             named = [f"{size} at {subject.channel_at(node)}" for size, node in zip(sizes, order, strict=False)]
-            worst = int(np.nanargmax(np.abs(update)))
-            words.append(
-                f"{len(order)} channels read the generator itself, most of all {shown(named)}; with no error at all "
-                f"{subject.network.tunable_names[worst]} would be updated as if a b were "
-                f"{measure(float(f'{update[worst]:.3g}'), 'V^2')}. Subtracted once this record is in use"
-            )
+            read = f"{len(order)} channels read the generator itself, most of all {shown(named)}"
+            words.append(f"{read}{self._worst(subject, update)}. Subtracted once this record is in use")
         if not len(matters):
             return Verdict("good", (*words, f"it is the same at {self.levels} sets of levels"))
         named = [

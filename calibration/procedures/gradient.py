@@ -80,6 +80,7 @@ class Gradient(Procedure):
     def plan(self, subject: Subject) -> Plan:
         """Say what will be driven. Raises ProcedureError, SubjectError."""
         drives = self._drives(subject)
+        self._candidates(subject)
         listed = [
             drives.free,
             drives.zero,
@@ -274,6 +275,32 @@ class Gradient(Procedure):
             np.maximum([max(each) for each in targets], np.clip(held * (1 + self.step), low, high)),
         )
 
+    def _candidates(self, subject: Subject) -> list[int]:
+        """Return which elements could be compared, those that were named in their order. Raises ProcedureError."""
+        names = subject.network.tunable_names
+        read = np.append(subject.read, True)  # ground, whose voltage needs no meter
+        plus, minus = subject.network.tunable_ends
+        able = read[plus] & read[minus] & (subject.conductance_high > subject.conductance_low)
+        order = np.flatnonzero(able).tolist()
+        if not self._is_number_of_elements():
+            wanted = [name.strip() for name in str(self.elements).split(",")]
+            for name in wanted:
+                if name not in names:
+                    raise ProcedureError(f'--elements: no tunable branch "{name}".{nearest(name, names)}')
+            order = [names.index(name) for name in wanted if able[names.index(name)]]
+        count = min(self._count(subject), len(order))
+        if count < 3:
+            unread = shown([name for name, is_able in zip(names, able, strict=True) if not is_able]) or "none"
+            raise ProcedureError(
+                f"{count} elements can be compared, at least 3 are wanted; not read, or fixed: {unread}. Nothing was "
+                "driven; wire meter channels to their ends, or name more --elements"
+            )
+        return order
+
+    def _is_number_of_elements(self) -> bool:
+        asked = str(self.elements)
+        return asked.isdecimal() or asked == "all"
+
     def _count(self, subject: Subject) -> int:
         n_elements = len(subject.network.tunable)
         asked = str(self.elements)
@@ -283,22 +310,11 @@ class Gradient(Procedure):
 
     def _chosen(self, subject: Subject, product: Effect) -> list[int]:
         """Return elements that span the sizes of |a b|, the largest first, or those that were named."""
-        names = subject.network.tunable_names
-        able = ~np.isnan(product.values) & (subject.conductance_high > subject.conductance_low)
-        order = [int(number) for number in np.argsort(-np.abs(np.nan_to_num(product.values))) if able[number]]
-        asked = str(self.elements)
-        if not asked.isdecimal() and asked != "all":
-            wanted = [name.strip() for name in asked.split(",")]
-            for name in wanted:
-                if name not in names:
-                    raise ProcedureError(f'--elements: no tunable branch "{name}".{nearest(name, names)}')
-            order = [names.index(name) for name in wanted if able[names.index(name)]]
+        order = self._candidates(subject)
+        if self._is_number_of_elements():
+            size = np.abs(np.nan_to_num(product.values))
+            order = sorted(order, key=lambda number: -float(size[number]))
         count = min(self._count(subject), len(order))
-        if count < 3:
-            unread = shown([name for name, is_able in zip(names, able, strict=True) if not is_able])
-            raise ProcedureError(
-                f"{count} elements can be compared, at least 3 are wanted; not read, or fixed: {unread}"
-            )
         return [order[int(place)] for place in np.linspace(0, len(order) - 1, count).round()]
 
     def _findings(

@@ -41,6 +41,7 @@ class Noise(ListedProcedure):
     name = "noise"
     title = "noise of every channel"
     needs = ("nothing that moves: every source stays at its rest",)
+    of_resistors = False
 
     def measurements(self, subject: Subject) -> list[Measurement]:
         """Return one long record at rest."""

@@ -66,6 +66,7 @@ class Skew(ListedProcedure):
     name = "skew"
     title = "lateness of every channel against the nudge"
     needs = ("every voltage source connected", "for a network with capacitance, relaxation before it")
+    of_resistors = False
 
     def measurements(self, subject: Subject) -> list[Measurement]:
         """Return records of one drive: at the nudge's frequency, and at a lower one, since a delay hangs on none."""

@@ -57,12 +57,6 @@ class Wiring(ListedProcedure):
 
     def measurements(self, subject: Subject) -> list[Measurement]:
         """Return every lead up and down, in a few states of the network."""
-        for branch in subject.network.branches:
-            if not branch.element.linear:
-                raise ProcedureError(
-                    f'branch "{branch.name}" is a {branch.element.kind}; wiring is told of resistors only. Take it out '
-                    "of the board and of the network's file for the while, or leave this procedure out"
-                )
         if not subject.live.any() or not subject.read.any():
             raise ProcedureError(
                 "wiring needs at least one source channel that drives and one meter channel that reads"

@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import re
+import time
 import uuid
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,7 @@ from calibration.records._record import CalibrationRecord, InstrumentId
 from freqprop_lab.config import FileError, read_text
 from freqprop_lab.names import cut, nearest, shown
 
+_BEING_WRITTEN = 60.0  # s: what is younger may be the half of a record that another process is writing
 AHEAD = 60.0  # s, by which a record may be dated ahead of now: clocks of two computers differ
 _NAME = re.compile(r"(?P<procedure>[a-z][a-z0-9-]*)-(?P<stamp>\d{8}T\d{6}Z)-[0-9a-f]{8}\.json")
 
@@ -63,12 +65,27 @@ class RecordFolder:
         stored = buffer.getvalue()
         content["arrays"] = {"file": beside.name, "bytes": len(stored), "sha256": hashlib.sha256(stored).hexdigest()}
         text = sealed(content)
-        with _told(path):
+        with _told(path, self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             if not (beside.is_file() and beside.read_bytes() == stored):  # what an interrupted call left is as good
                 _write_new(beside, stored)
             _write_new(path, text)
         return path
+
+    def refuse_unwritable(self) -> None:
+        """Raise RecordError where a record could not be written now; the folder is left as it was, or not there."""
+        missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        tried = self.path / f".{uuid.uuid4().hex[:8]}.part"
+        with _told(self.path, self.path):
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                tried.touch(exist_ok=False)
+            finally:
+                with suppress(OSError):
+                    tried.unlink()
+                for folder in missing:
+                    with suppress(OSError):  # another process may have put a record there meanwhile
+                        folder.rmdir()
 
     def read(
         self,
@@ -142,11 +159,15 @@ class RecordFolder:
         return Chosen(None, tuple(refused))
 
     def leftovers(self) -> list[Path]:
-        """Return what interrupted calls left: arrays without a record, and parts. They may be deleted."""
+        """Return what interrupted calls left: arrays without a record, and parts. They may be deleted.
+
+        What is younger than a minute is not among them: another process may be writing it.
+        """
         if not self.path.is_dir():
             return []
         alone = [path for path in self.path.glob("*.npz") if not path.with_suffix(".json").exists()]
-        return sorted([*alone, *self.path.glob(".*.part")])
+        now = time.time()
+        return sorted(path for path in (*alone, *self.path.glob(".*.part")) if _age(path, now) > _BEING_WRITTEN)
 
     def _paths(self) -> list[Path]:
         return sorted(path for path in self.path.glob("*.json") if not path.name.startswith("."))
@@ -285,12 +306,12 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _told(path: Path, folder: Path) -> Iterator[None]:
     try:
         yield
-    except FileExistsError as error:
-        if error.filename == str(path.parent):
-            message = f"{path.parent} is no folder. Choose another folder"
+    except (FileExistsError, NotADirectoryError) as error:
+        if isinstance(error, NotADirectoryError) or error.filename == str(folder):
+            message = f"{folder} is no folder. Choose another folder"
             raise RecordError(path, message, Why.UNWRITABLE) from None
         taken = Path(error.filename2 or error.filename or path).name
         message = f"{taken} exists already, and a record is never overwritten"
@@ -303,6 +324,14 @@ def _told(path: Path) -> Iterator[None]:
         else:
             remedy = f"{error.filename or path}: {error.strerror or error}"
         raise RecordError(path, remedy, Why.UNWRITABLE) from None
+
+
+def _age(path: Path, now: float) -> float:
+    """Return for how long a file has not been written to, s; 0 for one that is gone."""
+    try:
+        return now - path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _stamp(path: Path) -> str | None:

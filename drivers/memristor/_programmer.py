@@ -80,6 +80,7 @@ class MemristorBoard(TunableResistor):
 
     clock = "programmer"
     abilities = frozenset({Ability.READ_BACK})
+    stays = True
 
     def __init__(self, name: str, settings: MemristorSettings, names: Sequence[str]) -> None:
         _refuse_what_rewrites(name, settings)

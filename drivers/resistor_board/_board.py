@@ -83,6 +83,7 @@ class ResistorBoard(TunableResistor):
             self._ladders = self._make_ladders()
             self._channels = _channels(names, self._ident.channels)
             self._take_elements()
+            self._found = self._codes_found()
             self._set_up()
         except BaseException:
             self._link.close()
@@ -186,6 +187,25 @@ class ResistorBoard(TunableResistor):
             self._closing.set()
             self._link.close()
         self._feeder.join(timeout=_PATIENCE)
+
+    def put_back(self) -> None:
+        """Set every wiper of the board to the code that it had before opening sent it to safe."""
+        with self._lock:
+            self._raise_trouble()
+            for span, codes in self._found:
+                self._ask(Op.SETN, span + codes)
+
+    def _codes_found(self) -> list[tuple[bytes, bytes]]:
+        """Return what all wipers hold, used or not, in spans of channels; none where the board doesn't tell."""
+        channels = np.arange(self._ident.channels)
+        try:
+            return [
+                (span, self._ask(Op.GETN, span, length=2 * len(part)).payload)
+                for part in np.split(channels, np.arange(MOST_CODES, len(channels), MOST_CODES))
+                for span in [_span(part)]
+            ]
+        except InstrumentError:  # nobody may ever need it, and what is wrong with the board shows at its next answer
+            return []
 
     def _connect(self, patience: float) -> Ident:
         """Open the port and wait for an answer: many boards boot when their port is opened."""

@@ -8,7 +8,7 @@ resistors and current sources are all numbers in the wiring. Every bench answers
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from types import TracebackType
@@ -63,7 +63,6 @@ class Bench:
     repeatable = False  # the same state and drive give the same numbers again: a numeric bench
     block_steps: int | None = None  # in a block, where its bits hang on where it is cut; None: as many as take a moment
     delays: Array | None = None  # s, (node,): of an unsynchronised meter, once they were learned
-    correction: Correction | None = None  # what calibration knows; levels, volts and conductances are true by it
     settings: BenchSettings | None = None  # the file that it was opened from, and what was asked of it
     request: BenchRequest = BenchRequest()
 
@@ -85,7 +84,25 @@ class Bench:
         clocks = {wiring.source.clock for wiring in sources} | {wiring.meter.clock for wiring in meters}
         self.synchronised = _are_tied(clocks, triggers)
         self.read_nodes: Indices = np.concatenate([wiring.nodes for wiring in meters])
-        self.conductances = np.full(len(network.tunable), np.nan)
+        self._correction: Correction | None = None
+        self._is_driven = False  # whether a source may be away from its rest
+        self._last_nominal = np.full(len(network.tunable), np.nan)
+        self._hold(self._last_nominal)
+
+    @property
+    def correction(self) -> Correction | None:
+        """What calibration knows: levels, volts and conductances are true by it, also those that are held already."""
+        return self._correction
+
+    @correction.setter
+    def correction(self, correction: Correction | None) -> None:
+        self._correction = correction
+        self._hold(self._nominal)
+
+    @property
+    def last_programmed(self) -> Array:
+        """What `program` set last, S, (tunable,): what to program again once making safe has moved the elements."""
+        return self._true_conductances(self._last_nominal)
 
     @property
     def instruments(self) -> tuple[Instrument, ...]:
@@ -288,19 +305,24 @@ class Bench:
             nominal = self._nearest_nominal(self.correction, wished)
         for wiring in self._resistors:
             nominal[wiring.branches] = wiring.resistor.program(nominal[wiring.branches])
-        self.conductances = self._true_conductances(nominal)
+        self._last_nominal = nominal
+        self._hold(nominal)
         return self.conductances.copy()
 
     def read_back(self) -> Array:
         """Return what the parts hold, S, (tunable,)."""
-        if not self._resistors:
-            return self.conductances.copy()
-        held = self.conductances.copy()
-        if self.correction is not None:
-            held = self.correction.nominal_conductances(held)
+        return self._true_conductances(self._read_nominal())
+
+    def _read_nominal(self) -> Array:
+        held = self._nominal.copy()
         for wiring in self._resistors:
             held[wiring.branches] = wiring.resistor.read()
-        return self._true_conductances(held)
+        return held
+
+    def _hold(self, nominal: Array) -> None:
+        """Note what the parts have by their own account, S, (tunable,), and what that truly is."""
+        self._nominal = nominal
+        self.conductances = self._true_conductances(nominal.copy())
 
     def neighbours(self, conductances: Array) -> tuple[Array, Array]:
         """Return the values that the parts have next below and above, S, (tunable,) each."""
@@ -326,6 +348,36 @@ class Bench:
 
     def _true_conductances(self, nominal: Array) -> Array:
         return nominal if self.correction is None else self.correction.true_conductances(nominal)
+
+    def rest(self) -> None:
+        """Bring every source to its rest, without nudge, if any was driven; what is released there is released.
+
+        For what should not happen under drive, such as programming elements that others' currents flow through. Takes
+        no record. Raises InstrumentError.
+        """
+        if not self._is_driven:
+            return
+        frequency = self.sampling.frequency
+        for first, wiring in self._numbered_sources():
+            levels, limits = wiring.rest, wiring.source.limits
+            if self.correction is not None:
+                # A source that only goes one way can't give what corrects its offset at the end of its range.
+                levels = np.clip(self.correction.asked(levels, first=first), limits.lowest, limits.highest)
+            rate = frequency * self.sampling.samples_per_period
+            wiring.source.load(levels, np.zeros_like(levels), None, frequency, 1, rate)
+        with self._put_out():
+            pass  # nothing to wait for: the levels stay
+        self._is_driven = False
+
+    @contextlib.contextmanager
+    def _put_out(self) -> Iterator[None]:
+        """Start what was loaded, and end the nudge at the end; the levels stay."""
+        with contextlib.ExitStack() as nudges:
+            for wiring in self._sources:
+                nudges.callback(wiring.source.stop)  # every one of them, also where another's stop fails
+            for wiring in self._sources:
+                wiring.source.start()
+            yield
 
     def measure(self, drive: Drive, n_periods: int | None = None) -> Record:
         """Drive the network and return the samples of every node, (node, sample), after the settling time.
@@ -360,11 +412,7 @@ class Bench:
         lead = self._settling_periods()
         n_samples = (periods + lead) * sampling.samples_per_period
         self._prepare(drive, periods + lead, n_samples)
-        with contextlib.ExitStack() as nudges:
-            for wiring in self._sources:
-                nudges.callback(wiring.source.stop)  # every one of them, also where another's stop fails
-            for wiring in self._sources:
-                wiring.source.start()
+        with self._put_out():
             records = [wiring.meter.read() for wiring in self._meters]
         return self._by_node(records, n_samples, lead * sampling.samples_per_period)
 
@@ -467,23 +515,37 @@ class Bench:
         """Take up a state that `state` returned."""
 
     def make_safe(self) -> None:
-        """Bring every instrument to safety, the sources first; then raise what went wrong, all of it."""
+        """Bring every instrument to safety, the sources first; then raise what went wrong, all of it.
+
+        `conductances` are NaN, unknown, from then on where that may have moved the elements.
+        """
         faults: list[Exception] = []
         for instrument in self.instruments:
             try:
                 instrument.make_safe()
             except Exception as error:  # noqa: BLE001 - the others must be made safe whatever this one does
                 faults.append(error)
+        held = self._nominal.copy()
+        for wiring in self._resistors:
+            if not wiring.resistor.stays:
+                held[wiring.branches] = np.nan
+        self._hold(held)
         if faults:
             raise ExceptionGroup(f"bench {self.name}: not every instrument could be made safe", faults)
+        self._is_driven = False
 
-    def leave(self) -> None:
-        """Make the sources safe and close everything, but leave the tunable elements as they are programmed."""
+    def leave(self, *, as_found: bool = False) -> None:
+        """Make the sources safe and close everything, but leave the tunable elements as they are programmed.
+
+        as_found: bring them to what they held before the bench was opened, where opening it moved them.
+        """
         with contextlib.ExitStack() as stack:
             for resistors in self._resistors:
                 stack.callback(resistors.resistor.leave)
             for meters in self._meters:
                 stack.callback(meters.meter.close)
+            for resistors in self._resistors if as_found else ():
+                stack.callback(resistors.resistor.put_back)
             for sources in self._sources:
                 stack.callback(sources.source.close)
 
@@ -565,6 +627,7 @@ class Bench:
     def _load(self, drive: OnChannels, n_periods: int, sample_rate: float) -> dict[str, float]:
         """Load every source; return the sample rate that each clock really has, Hz."""
         frequency, rates = sample_rate / self.sampling.samples_per_period, {}
+        self._is_driven = True
         wirings = zip(self._numbered_sources(), drive.levels, drive.amplitudes, strict=True)
         for (first, wiring), wanted, nudged in wirings:
             levels, amplitudes = wanted, nudged

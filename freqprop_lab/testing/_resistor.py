@@ -143,6 +143,17 @@ class TunableResistorTests(InstrumentTests[TunableResistor]):
             for neighbour in instrument.neighbours(wish):
                 assert neighbour == pytest.approx(end, rel=_ROUNDING, abs=0)
 
+    def test_what_stays_is_not_moved_by_making_safe(self, instrument: TunableResistor) -> None:
+        """A bench believes it: where `stays` is True it programs nothing anew."""
+        if not instrument.stays:
+            pytest.skip(f"{instrument.name} does not promise it")
+        realised = instrument.program(self.wishes(instrument)[-1])
+        true = self.observe(instrument)
+        instrument.make_safe()
+        assert instrument.read() == pytest.approx(realised, rel=_ROUNDING)
+        if true is not None:
+            assert self.observe(instrument) == pytest.approx(true, rel=self.tolerance)
+
     def test_each_element_is_programmed_by_itself(self, instrument: TunableResistor) -> None:
         """A change of one moves that one and no other, neither as told nor as it truly is."""
         first, other = self.span(instrument)

@@ -1,18 +1,21 @@
 """`bias`: pickup against the hidden truth, and what its subtraction is worth."""
 
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from gradient_bench import findings, opened, quantity
+from gradient_bench import FILE, RESISTOR, findings, opened, quantity
 from pytest import approx
 
 from calibration.errors import ProcedureError
 from calibration.procedure import Taken
 from calibration.registry import make_procedure
 from calibration.subject import subject_of
+from freqprop_lab.bench import open_bench
+from freqprop_lab.config import check_bench, parse_yaml
 from freqprop_lab.values import Record
 from freqprop_lab.waveform import Sine
 
@@ -117,3 +120,16 @@ def test_training_stops_at_a_floor_which_the_subtraction_takes_away():
     for trial in range(2):
         floor = final_error(trial, pickup=PICKUP, corrected=False, epochs=120)
         assert floor > 5 * final_error(trial, pickup=PICKUP, corrected=True, epochs=120)
+
+
+def test_a_bench_without_tunable_elements_has_its_pickup_told(tmp_path):
+    (tmp_path / "network.csv").write_text(
+        "name,plus,minus,kind,value\nR1,a,b,resistor,1 kOhm\nR2,b,ground,resistor,2 kOhm\n"
+    )
+    text = FILE.format(seed=3, inputs=RESISTOR, nudge=RESISTOR, frequency="100 Hz", more="meter: {pickup: 5 mV}")
+    kind = "{kind: csv, file: network.csv, inputs: [[a]], outputs: [[b]]}"
+    text = re.sub(r"network: .*", f"network: {kind}", text)
+    with open_bench(check_bench(parse_yaml(text, tmp_path / "bench.yaml"), tmp_path)) as bench:
+        found = findings(bench, "bias", samples=200)
+        assert quantity(found, "pickup").values == approx(bench.truth().meter_pickup, abs=1e-12)
+        assert found.verdict.words[0].endswith("Subtracted once this record is in use")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import time
 
 import pytest
 from benches import RESISTOR_COUPLED
+
+from calibration.errors import EstimateError
 
 TEXT = RESISTOR_COUPLED.format(seed=3, nodes=16, edges=32, inputs=3, outputs=2, common_mode="0 V", name="bench")
 
@@ -89,10 +92,58 @@ def test_what_a_bench_does_not_allow_is_one_sentence(freqprop, bench_file):
 
 
 def test_all_leaves_out_what_can_not_be_done_and_says_why(freqprop, bench_file):
-    status, out, _ = freqprop("calibrate", "all", str(bench_file), "--dry-run")
+    bench_file.write_text(TEXT.replace("noise: 1 mV", "noise: 1 mV, synchronised: false"))
+    status, out, err = freqprop("calibrate", "all", str(bench_file), "--dry-run")
     assert status == 0
     assert "offsets:" in out
     assert "network:" in out
+    assert "relaxation: left out. relaxation is told from phases" in err
+    assert "bias: left out. the meters are not synchronised" in err
+    assert "bias:" not in out
+
+
+DIODE = """\
+name,plus,minus,kind,value
+R1,a,b,tunable,5 kOhm
+R2,b,c,tunable,5 kOhm
+R3,c,ground,tunable,5 kOhm
+R4,a,c,tunable,5 kOhm
+D1,b,ground,diode,10 nA / 30 mV
+"""
+WITH_DIODE = """\
+bench: numeric
+name: diode
+network: {kind: csv, file: network.csv, inputs: [[a]], outputs: [[c]]}
+scales: {conductance: 1 mS}
+inputs: {source: resistor, resistance: 1 kOhm}
+nudge: {source: resistor, resistance: 1 kOhm}
+sampling: {frequency: 1 kHz, samples_per_period: 20}
+meter: {noise: 1 mV}
+"""
+
+
+def test_a_diode_leaves_noise_skew_bias_and_gradient(freqprop, bench_file):
+    (bench_file.parent / "network.csv").write_text(DIODE)
+    bench_file.write_text(WITH_DIODE)
+    _, out, err = freqprop("calibrate", "all", str(bench_file), "--json")
+    done = [json.loads(line)["procedure"] for line in out.splitlines()]
+    assert done == ["noise", "skew", "bias", "gradient"]
+    for name in ("wiring", "offsets", "gains", "relaxation", "resistors", "network"):
+        assert re.search(rf'{name}: left out. branch "D1" is a diode', err)
+
+
+def test_what_one_procedure_can_not_make_sense_of_does_not_stop_the_others(freqprop, bench_file, monkeypatch):
+    from calibration.procedures.constant_levels import Gains
+
+    def fail(*_):
+        raise EstimateError("no parameters explain these readings")
+
+    monkeypatch.setattr(Gains, "evaluate", fail)
+    monkeypatch.setattr("calibration.registry.procedure_names", lambda: ["offsets", "gains", "noise"])
+    status, out, err = freqprop("calibrate", "all", str(bench_file), "--json")
+    assert status == 1
+    assert [json.loads(line)["procedure"] for line in out.splitlines()] == ["offsets", "noise"]
+    assert "gains: no record. no parameters explain these readings" in err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send to another process")

@@ -11,7 +11,7 @@ from gradient_bench import RESISTOR, findings, opened, quantity
 from pytest import approx
 
 from calibration.errors import ProcedureError
-from calibration.procedure import Taken
+from calibration.procedure import Taken, reach
 from calibration.registry import make_procedure
 from calibration.running import check_plan, run_procedure
 from calibration.subject import subject_of
@@ -238,16 +238,52 @@ def test_parts_that_claim_more_than_they_do_are_seen_by_the_outputs():
     assert "say that they took it, but the outputs moved by" in found.verdict.words[1]
 
 
-def test_what_is_planned_bounds_what_is_driven_and_how_many_records_it_takes():
-    with opened(15) as bench:
-        subject, procedure = subject_of(bench), make_procedure("gradient", samples=400)
+@pytest.mark.parametrize("more", ["meter: {noise: 1 mV}", "resistors: {taps: 5, end_to_end: 50 kOhm, wiper: 2 kOhm}"])
+def test_what_is_planned_bounds_what_is_driven_and_how_many_records_it_takes(more):
+    """Of coarse elements too, and of an update that would move them from end to end."""
+    with opened(15, more) as bench:
+        # At a volt: a b is some 0.01 V^2, so that this alpha asks for far more than any element has.
+        subject, procedure = subject_of(bench), make_procedure("gradient", samples=400, alpha=1e6)
         plan = procedure.plan(subject)
         check_plan(subject, plan)
-        seen = []
+        seen, driven, programmed = [], [], []
+        program, measure = bench.program, bench.measure_channels
+
+        def watched(conductances):
+            realised = program(conductances)
+            programmed.append(realised)
+            return realised
+
+        def measured(drive, n_periods=None):
+            driven.append(reach(drive))
+            return measure(drive, n_periods)
+
+        bench.program, bench.measure_channels = watched, measured
         run_procedure(bench, procedure, subject=subject, tell=lambda taken, in_all, says: seen.append(says))
-        assert len(seen) <= plan.n_records
-        assert plan.conductances[1] == approx(1.2 * subject.conductances)
+        live = subject.live
+        assert 20 < len(seen) == len(driven) <= plan.n_records
+        assert 20 < len(programmed) <= plan.n_programmings
+        assert (np.min([low for low, _ in driven], axis=0) >= plan.lowest * (1 + 1e-12))[live].all()
+        assert (np.max([high for _, high in driven], axis=0) <= plan.highest * (1 + 1e-12))[live].all()
+        low, high = plan.conductances
+        assert (np.min(programmed, axis=0) >= low * (1 - 1e-9)).all()
+        assert (np.max(programmed, axis=0) <= high * (1 + 1e-9)).all()
+        if "taps" not in more:
+            assert plan.conductances[1] == approx(1.2 * subject.conductances)
         assert "12 elements are turned by 20% and 10% both ways" in plan.words[0]
+
+
+def test_too_few_elements_are_refused_before_anything_is_driven():
+    with opened(15) as bench:
+        subject, names = subject_of(bench), bench.network.tunable_names
+        for elements in ("2", f"{names[0]},{names[3]}"):
+            with pytest.raises(ProcedureError, match="2 elements can be compared, at least 3 are wanted"):
+                make_procedure("gradient", elements=elements).plan(subject)
+        fixed = replace(subject, conductance_low=subject.conductances, conductance_high=subject.conductances)
+        with pytest.raises(ProcedureError, match="0 elements can be compared"):
+            make_procedure("gradient").plan(fixed)
+        with pytest.raises(ProcedureError, match=f'no tunable branch "{names[0]}x". Did you mean "{names[0]}"'):
+            make_procedure("gradient", elements=f"{names[0]}x").plan(subject)
 
 
 def test_it_can_be_stopped_between_two_records():

@@ -152,7 +152,7 @@ def test_a_clipped_record_is_no_reading(tmp_path):
 
 def _plan(subject, **changes):
     lowest = np.where(subject.live, -1.0, np.nan)
-    return replace(Plan(1, 0, 1.0, lowest, -lowest, None), **changes)
+    return replace(Plan(1, 0, 1.0, lowest, -lowest, None, (-1.0, 1.0)), **changes)
 
 
 def test_levels_beyond_a_limit_are_refused_before_the_first_wire(bench):
@@ -191,10 +191,7 @@ def test_every_procedure_says_what_it_does_before_it_does_it(name, bench):
     assert cls.title
     assert cls.title[0].islower()
     subject = subject_of(bench)
-    try:
-        plan = make_procedure(name).plan(subject)
-    except CalibrationError:
-        return
+    plan = make_procedure(name).plan(subject)
     assert plan.n_records > 0
     assert plan.seconds > 0
     check_plan(subject, plan)

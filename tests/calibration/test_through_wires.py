@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from benches import by_name, findings
 
+from calibration.registry import make_procedure
+from calibration.running import calibrate
 from freqprop_lab.bench import Bench, open_bench
 from freqprop_lab.config import BenchRequest, read_bench_file
 from simulated_bench.lab import VirtualLab
@@ -55,17 +57,28 @@ simulation:
 
 
 @pytest.fixture(scope="module")
-def wired(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[VirtualLab, Bench]]:
-    """Serve the lab, and open the bench on the ports that it got."""
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[VirtualLab, Path]]:
+    """Serve the lab; the bench file names the ports that it got."""
     folder: Path = tmp_path_factory.mktemp("lab")
     (folder / "network.csv").write_text(NETWORK)
     path = folder / "lab.yaml"
     path.write_text(BENCH)
     with VirtualLab(read_bench_file(path), FACTORIES) as lab:
         path.write_text(with_resources(BENCH, {name: listed[0] for name, listed in lab.start().items()}))
-        with open_bench(read_bench_file(path), BenchRequest(ports=(1, 2)), corrected=False) as bench:
-            bench.program(np.full(5, 2e-4))
-            yield lab, bench
+        yield lab, path
+
+
+@pytest.fixture
+def wired(served: tuple[VirtualLab, Path]) -> Iterator[tuple[VirtualLab, Bench]]:
+    """Open the bench of the lab."""
+    lab, path = served
+    with _opened(path) as bench:
+        bench.program(np.full(5, 2e-4))
+        yield lab, bench
+
+
+def _opened(path: Path) -> Bench:
+    return open_bench(read_bench_file(path), BenchRequest(ports=(1, 2)), corrected=False)
 
 
 def inside(quantity, truth, factor=4.0):
@@ -113,3 +126,37 @@ def test_every_code_of_the_board_has_its_conductance(wired):
     assert ((low <= true) & (true <= high)).mean() > 0.85  # five elements share most of their doubt
     wiper = found["wiper and wire resistance"]
     assert inside(wiper, 1 / true[:, -1])
+
+
+def test_what_was_trained_is_there_again_for_each_procedure_and_safe_at_the_end(wired, tmp_path):
+    """Making safe sends the wipers to their highest resistance, 10 kOhm and the wiper's; 1.25 kOhm was trained."""
+    lab, bench = wired
+    trained, true = bench.program(np.full(5, 8e-4)), lab.truth().tunable
+    there, measure = [], bench.measure_channels
+
+    def watched(drive, n_periods=None):
+        there.append(lab.truth().tunable)
+        return measure(drive, n_periods)
+
+    bench.measure_channels = watched
+    for name in ("offsets", "gains"):
+        there.clear()
+        done = calibrate(bench, make_procedure(name, samples=200, volts=1.0), tmp_path)
+        assert (done.record.raw["programmed"] == trained).all()
+        assert (np.array(there) == true).all()
+        assert lab.truth().tunable == pytest.approx(np.full(5, 1e-4), rel=0.2)
+        assert np.isnan(bench.conductances).all()
+
+
+def test_a_dry_run_leaves_the_wipers_as_they_stood(served, freqprop):
+    lab, path = served
+    bench = _opened(path)
+    bench.program(np.full(5, 8e-4))
+    before = lab.truth().tunable
+    bench.leave()
+    status, out, _ = freqprop("calibrate", "all", str(path), "--dry-run")
+    assert status == 0
+    assert out.rstrip().endswith("nothing was driven")
+    assert lab.truth().tunable == pytest.approx(before, rel=1e-12)
+    _opened(path).close()
+    assert lab.truth().tunable == pytest.approx(np.full(5, 1e-4), rel=0.2)

@@ -9,7 +9,7 @@ import pytest
 from pytest import approx
 from wiring_boards import BEHIND, BOARD, fed, found, named, opened, take
 
-from calibration.errors import ProcedureError
+from calibration.errors import ModelError
 from calibration.procedures.wiring import Wiring
 from calibration.subject import subject_of
 from calibration.wiring import Outcome
@@ -222,7 +222,7 @@ def test_what_no_fault_explains_is_bad_and_not_guessed(tmp_path):
 
 def test_diodes_are_refused_by_name(tmp_path):
     board = BOARD + "D1,n2,ground,diode,10 nA / 30 mV,,\n"
-    with pytest.raises(ProcedureError, match=r'branch "D1" is a diode'):
+    with pytest.raises(ModelError, match=r'branch "D1" is a diode'):
         found(opened(tmp_path, board=board))
 
 
