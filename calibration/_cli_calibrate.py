@@ -157,12 +157,14 @@ def _calibrate(
 
     bench, place = _opened(bench_file, folder, experiment)
     records = RecordFolder(place)
-    any_bad = False
+    any_bad, told = False, set[str]()
     with bench, watch_signals() as stop:
         for procedure in procedures:
             wants = procedure.wants_corrected_bench
             bench.correction = correction_from(bench, records, datetime.now(UTC)) if wants else None
-            subject = subject_of(bench, known_records(records, bench, datetime.now(UTC)))
+            known = known_records(records, bench, datetime.now(UTC))
+            subject = subject_of(bench, known)
+            _tell(told, () if bench.correction is None else bench.correction.notes, known.left_out)
             plan = _planned(procedure, subject, skip=all_of_them)
             if plan is None:
                 continue
@@ -176,6 +178,13 @@ def _calibrate(
         click.echo("nothing was driven")
     elif any_bad:
         sys.exit(_BAD)
+
+
+def _tell(told: set[str], *notes: tuple[str, ...]) -> None:
+    """Tell on stderr of records that are not used, or used with doubt, each once."""
+    for note in (note for each in notes for note in each if note not in told):
+        told.add(note)
+        click.echo(f"note: {note}", err=True)
 
 
 def _opened(bench_file: Path, folder: Path | None, experiment: Path | None) -> tuple[Bench, Path]:

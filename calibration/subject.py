@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,6 +26,33 @@ from freqprop_lab.values import Array, Scales
 _MOST_CODES = 4096
 _FEWEST_CODES = 2
 _JUST_ABOVE = 1e-9  # relative: closer than this two values are one
+
+
+class Known(Mapping[str, CalibrationRecord]):
+    """Earlier records by procedure. Remembers which were asked for: those are what a new record rests on.
+
+    left_out: which are not believed, and why, a sentence each.
+    """
+
+    def __init__(self, records: Mapping[str, CalibrationRecord], left_out: tuple[str, ...] = ()) -> None:
+        self._records, self.left_out = dict(records), left_out
+        self._asked: set[str] = set()
+
+    def __getitem__(self, procedure: str) -> CalibrationRecord:
+        record = self._records[procedure]
+        self._asked.add(procedure)
+        return record
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._records)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    @property
+    def rests_on(self) -> dict[str, str]:
+        """The uids of the records that were asked for, by procedure."""
+        return {name: record.uid for name, record in self._records.items() if name in self._asked}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,7 +246,7 @@ def subject_of(bench: Bench, known: Mapping[str, CalibrationRecord] | None = Non
         ratings=ratings,
         assumed=section.assume,
         references=tuple(section.references),
-        known=known or {},
+        known={} if known is None else known,
         is_corrected=correction is not None and correction.conductances is not None,
         pickup=None if correction is None else correction.pickup,
     )

@@ -124,16 +124,19 @@ class Bias(ListedProcedure):
             words.append(
                 f"{len(order)} channels read the generator itself, most of all {shown(named)}; with no error at all "
                 f"{subject.network.tunable_names[worst]} would be updated as if a b were "
-                f"{measure(float(f'{update[worst]:.3g}'), 'V^2')}. Subtracted once this record is in use"
+                f"{measure(float(f'{update[worst]:.3g}'), 'V^2')}"
             )
         if not len(matters):
-            return Verdict("good", (*words, f"it is the same at {self.levels} sets of levels"))
+            same = f"it is the same at {self.levels} sets of levels, and subtracted once this record is in use"
+            return Verdict("good", (*words, same))
         named = [
             f"{subject.channel_at(int(node))} by {measure(float(f'{np.ptp(b[:, node]):.2g}'), 'V')}"
             for node in sorted(matters, key=lambda node: -np.ptp(b[:, node]))[:_NAMED]
         ]
-        words.append(
-            f"it depends on the levels, at {shown(named)}, so no subtraction holds: part the meters' leads from the "
-            "generator's, look for a source whose nudge output does not go to zero, and for a ground that both share"
+        words.insert(
+            0,
+            f"what is picked up depends on the levels, at {shown(named)}, so no subtraction holds: part the meters' "
+            "leads from the generator's, look for a source whose nudge output does not go to zero, and for a ground "
+            "that both share",
         )
         return Verdict("bad", tuple(words))
