@@ -164,6 +164,7 @@ def _calibrate(
             bench.correction = correction_from(bench, records, datetime.now(UTC)) if wants else None
             known = known_records(records, bench, datetime.now(UTC))
             subject = subject_of(bench, known)
+            subject.traceability()  # also in a dry run: references may name nothing
             _tell(told, () if bench.correction is None else bench.correction.notes, known.left_out)
             plan = _planned(procedure, subject, skip=all_of_them)
             if plan is None:

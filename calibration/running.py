@@ -153,6 +153,7 @@ def calibrate(
         _program_what_is_listed(bench)
         known = known_records(records, bench, now())
         subject = subject_of(bench, known)
+        references = subject.traceability()  # before anything is driven: some may name nothing
         findings = run_procedure(bench, procedure, subject=subject, stop=stop, tell=tell)
     finally:
         bench.make_safe()
@@ -165,7 +166,7 @@ def calibrate(
         expires=time + _VALID,
         operator=operator or _somebody(),
         instruments=instruments,
-        references=subject.traceability(),
+        references=references,
         network=fingerprint(bench),
         rests_on={**used, **known.rests_on},
     )
