@@ -97,10 +97,9 @@ def _overview(chosen: Sequence[_Shown], now: datetime) -> str:
         record = each.record
         age = f"{record.time:%Y-%m-%d %H:%M}" + (", stale" if record.is_stale(now) else "")
         said = record.verdict.words[0] if record.verdict.words else ""
-        cells = [age, record.verdict.status, said]
-        row = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+        cells = f"<td>{escape(record.verdict.status)}</td><td>{escape(said)}</td>"
         link = f'<a href="#{escape(each.anchor)}">{escape(record.procedure)}</a>'
-        rows.append(f'<tr><th scope="row">{link}</th>{row}</tr>')
+        rows.append(f'<tr><th scope="row">{link}</th><td class="number">{escape(age)}</td>{cells}</tr>')
     return html_table(["Procedure", "Date (UTC)", "Verdict", "In a sentence"], rows)
 
 
@@ -124,13 +123,14 @@ def _references(chosen: Sequence[_Shown]) -> str:
     named = dict.fromkeys(one for each in chosen for one in each.record.references)
     if not named:
         return "<p>No reference: absolute values rest on data sheets alone.</p>"
+    says = "<p>What absolute values go back to:</p>"
     rows = [
         f'<tr><th scope="row">{escape(one.name)}</th><td class="number">{escape(measure(one.value, one.unit))}</td>'
         f'<td class="number">{escape(measure(one.standard_uncertainty, one.unit))}</td>'
         f"<td>{escape(one.certificate)}</td></tr>"
         for one in named
     ]
-    return html_table(["Reference", "Value", "Standard uncertainty", "Certificate"], rows)
+    return says + html_table(["Reference", "Value", "Standard uncertainty", "Certificate"], rows)
 
 
 def _section(shown: _Shown, uids: Mapping[str, CalibrationRecord], now: datetime, heading: str) -> list[str]:
@@ -187,4 +187,5 @@ def _values(quantity: Quantity) -> str:
     table = html_table(["Channel or part", "Value, 95 %", "Type A", "Type B"], rows)
     more = len(quantity.labels) - len(rows)
     note = f"<p>and {more} more, in the record</p>" if more else ""
-    return f"<details><summary>{escape(quantity.name)}, {len(quantity.labels)} values</summary>{table}{note}</details>"
+    count = "1 value" if len(quantity.labels) == 1 else f"{len(quantity.labels)} values"
+    return f"<details><summary>{escape(quantity.name)}, {count}</summary>{table}{note}</details>"

@@ -5,12 +5,23 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
 from benches import opened
 
-from calibration.records import CalibrationRecord, InstrumentId, Quantity, RecordError, RecordFolder, Verdict
+from calibration.record_names import TABLE
+from calibration.records import (
+    CalibrationRecord,
+    InstrumentId,
+    Points,
+    Quantity,
+    RecordError,
+    RecordFolder,
+    Verdict,
+)
 from calibration.registry import make_procedure
 from calibration.report import write_calibration_report
+from calibration.report._plots import pictures
 from calibration.running import calibrate
 
 
@@ -59,6 +70,55 @@ def test_without_records_it_says_what_to_do(tmp_path):
     with pytest.raises(RecordError, match=r"holds no valid record; run freqprop calibrate first"):
         _page(RecordFolder(tmp_path), tmp_path / "page.html")
     assert not (tmp_path / "page.html").exists()
+
+
+def _drawn(monkeypatch, *quantities):
+    """Return the axes of what is drawn of some quantities."""
+    from matplotlib.figure import Figure
+
+    figures = []
+    real = Figure.__init__
+    monkeypatch.setattr(
+        Figure, "__init__", lambda self, *args, **more: (figures.append(self), real(self, *args, **more))[1]
+    )
+    record = CalibrationRecord(
+        procedure="noise",
+        bench="A",
+        time=datetime(2026, 1, 2, tzinfo=UTC),
+        instruments=(),
+        quantities=quantities,
+        verdict=Verdict("good"),
+    )
+    assert len(pictures(record)) == len(figures)
+    return [axes for figure in figures for axes in figure.axes]
+
+
+def test_intervals_that_are_too_short_to_see_are_told(monkeypatch):
+    gain = Quantity("meter gain", "1", ("a", "b", "c"), [1.02, 0.97, 1.0], 0.0, [1e-4, 2e-4, 3e-4])
+    (axes,) = _drawn(monkeypatch, gain)
+    assert axes.get_title(loc="left") == "meter gain - 1: 95 % intervals, ±0.039 % in the median"  # 1.96 times 0.02 %
+
+
+def test_a_table_of_one_point_is_drawn_by_channel(monkeypatch):
+    hum = Quantity("lines", "V", ("a", "b"), [[2e-3], [1e-3]], 1e-5, 0.0, Points("frequency", "Hz", np.array([50.0])))
+    (axes,) = _drawn(monkeypatch, hum)
+    assert axes.get_title(loc="left").startswith("lines at 50 Hz: 95 % intervals")
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["a", "b"]
+
+
+def test_of_many_tables_those_are_drawn_that_are_farthest_from_what_was_asked(monkeypatch):
+    nominal = np.array([1e-4, 1e-3])
+    true = nominal * np.linspace(1.0, 1.19, 20)[:, None]
+    labels = tuple(f"R{number}" for number in range(20))
+    (axes,) = _drawn(monkeypatch, Quantity(TABLE, "S", labels, true, 1e-9, 0.0, Points("nominal", "S", nominal)))
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == list(labels[10:])
+    assert "the 10 of 20 that are farthest from 1" in axes.get_title(loc="left")
+
+
+def test_squares_take_no_prefix(monkeypatch):
+    (axes,) = _drawn(monkeypatch, Quantity("update bias", "V^2", ("a", "b"), [1e-4, -2e-4], 1e-5, 0.0))
+    assert axes.get_ylabel() == "V²"
+    assert axes.lines[0].get_ydata().tolist() == [1e-4, -2e-4]
 
 
 def _record(bench, procedure, label, serial, **more):
