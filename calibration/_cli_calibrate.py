@@ -162,12 +162,15 @@ def _calibrate(
 
     bench, place = _opened(bench_file, folder, experiment)
     records = RecordFolder(place)
-    any_bad = False
+    any_bad, told = False, set[str]()
     with _left(bench, as_found=dry_run), watch_signals() as stop:
         for procedure in procedures:
             wants = procedure.wants_corrected_bench
             bench.correction = correction_from(bench, records, datetime.now(UTC)) if wants else None
-            subject = subject_of(bench, known_records(records, bench, datetime.now(UTC)))
+            known = known_records(records, bench, datetime.now(UTC))
+            subject = subject_of(bench, known)
+            subject.traceability()  # also in a dry run: references may name nothing
+            _tell(told, () if bench.correction is None else bench.correction.notes, known.left_out)
             plan = _planned(procedure, subject, skip=all_of_them)
             if plan is None:
                 continue
@@ -202,6 +205,13 @@ def _left(bench: Bench, *, as_found: bool) -> Iterator[None]:
             bench.leave(as_found=True)
         else:
             bench.close()
+
+
+def _tell(told: set[str], *notes: tuple[str, ...]) -> None:
+    """Tell on stderr of records that are not used, or used with doubt, each once."""
+    for note in (note for each in notes for note in each if note not in told):
+        told.add(note)
+        click.echo(f"note: {note}", err=True)
 
 
 def _opened(bench_file: Path, folder: Path | None, experiment: Path | None) -> tuple[Bench, Path]:

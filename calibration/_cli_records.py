@@ -136,6 +136,10 @@ def _show(record: CalibrationRecord, now: datetime) -> None:
         doubt = with_doubt(reference.value, 2 * reference.standard_uncertainty, reference.unit)
         known = f"; {reference.certificate}" if reference.certificate else ""
         click.echo(f"reference {reference.name}: {doubt} (k = 2){known}")
+    for procedure, uid in record.rests_on.items():
+        click.echo(f"rests on {procedure}: uid {uid}")
+    if record.network:
+        click.echo(f"network: {record.network}")
     for instrument in record.instruments:
         firmware = f", firmware {instrument.firmware}" if instrument.firmware else ""
         click.echo(f"instrument {instrument.name}: {instrument.words}{firmware}")

@@ -6,6 +6,7 @@ import math
 
 _PREFIXES = {-4: "p", -3: "n", -2: "\N{MICRO SIGN}", -1: "m", 0: "", 1: "k", 2: "M", 3: "G"}
 _PLAIN = ("", "1", "%")  # units that take no prefix
+_POWER = "^"  # nor does one with a power: mV^2 is the square of a mV
 _PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 _MOST_DIGITS = 12  # behind the point
 
@@ -32,8 +33,13 @@ def with_doubt(value: float, doubt: float, unit: str) -> str:
     return _joined(f"({first} {_PLUS_MINUS} {second})", power, unit)
 
 
+def takes_prefix(unit: str) -> bool:
+    """Say whether a prefix before a unit means what it says."""
+    return unit not in _PLAIN and _POWER not in unit
+
+
 def _power(value: float, unit: str) -> int:
-    if unit in _PLAIN or not value or not math.isfinite(value):
+    if not takes_prefix(unit) or not value or not math.isfinite(value):
         return 0
     return max(min(math.floor(math.log10(abs(value)) / 3), max(_PREFIXES)), min(_PREFIXES))
 

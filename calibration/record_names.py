@@ -22,4 +22,5 @@ PRODUCT, DIFFERENCE = "product", "difference"  # V^2/S, (element,): a b / gamma,
 
 # Settings
 OPTIONS = "options"  # what the procedure was asked for
+SAMPLING = "sampling"  # of the bench, as its file has it
 FREQUENCY = "frequency"  # Hz, of the nudge

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
+from calibration.choosing import believed
 from calibration.errors import ProcedureError
+from calibration.fingerprint import fingerprint
 from calibration.options import asked_of
 from calibration.procedure import Findings, Measurement, Plan, Procedure, Taken, reach
-from calibration.record_names import OPTIONS, RECORDS_FOLDER
+from calibration.record_names import OPTIONS, RECORDS_FOLDER, SAMPLING
 from calibration.records import CalibrationRecord, InstrumentId, RecordFolder
-from calibration.subject import Subject, subject_of
+from calibration.subject import Known, Subject, subject_of
 from freqprop_lab.bench import Bench
 from freqprop_lab.config import SamplingSection
 from freqprop_lab.instruments import InstrumentError, OverloadError
@@ -36,17 +38,12 @@ class Calibrated:
     path: Path
 
 
-def known_records(folder: RecordFolder, bench: Bench, now: datetime) -> dict[str, CalibrationRecord]:
-    """Return the newest valid record of every procedure, of this bench and its instruments, by procedure.
+def known_records(folder: RecordFolder, bench: Bench, now: datetime) -> Known:
+    """Return the records that procedures may go by, by procedure: see `calibration.choosing`.
 
     Raises InstrumentError where an instrument doesn't say who it is.
     """
-    instruments = identities(bench)
-    chosen = {
-        name: folder.newest(name, bench=bench.name, instruments=instruments, now=now).record
-        for name in folder.procedures()
-    }
-    return {name: record for name, record in chosen.items() if record is not None}
+    return believed(folder, bench, identities(bench), now)
 
 
 def identities(bench: Bench) -> tuple[InstrumentId, ...]:
@@ -119,7 +116,7 @@ def run_procedure(
     except StopIteration as finished:
         findings: Findings = finished.value
         is_done = True
-        measured = {"records": n_taken, "samples": n_samples, "sampling": sampling.model_dump()}
+        measured = {"records": n_taken, "samples": n_samples, SAMPLING: sampling.model_dump()}
         return replace(findings, settings={OPTIONS: asked_of(procedure), **measured, **findings.settings})
     finally:
         process.close()
@@ -157,7 +154,9 @@ def calibrate(
     try:
         instruments = identities(bench)
         _program_what_is_known(bench)
-        subject = subject_of(bench, known_records(records, bench, now()))
+        known = known_records(records, bench, now())
+        subject = subject_of(bench, known)
+        references = subject.traceability()  # before anything is driven: some may name nothing
         findings = run_procedure(bench, procedure, subject=subject, stop=stop, tell=tell)
     finally:
         try:
@@ -167,6 +166,7 @@ def calibrate(
                 raise
             unsafe = error  # an hour's records are not to be lost for it
     time = now()
+    used = {} if bench.correction is None else {one.procedure: one.uid for one in bench.correction.records}
     record = findings.as_record(
         procedure.name,
         bench.name,
@@ -174,7 +174,9 @@ def calibrate(
         expires=time + _VALID,
         operator=operator or _somebody(),
         instruments=instruments,
-        references=subject.traceability(),
+        references=references,
+        network=fingerprint(bench),
+        rests_on={**used, **known.rests_on},
     )
     path = records.add(record)
     if unsafe is not None:

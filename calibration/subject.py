@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,6 +28,33 @@ _FEWEST_CODES = 2
 _STRAYS = 1 / 3  # of its tolerance: by how much one value of an element departs from what all have in common
 _WIPER = 0.3  # of a wiper's resistance
 _JUST_ABOVE = 1e-9  # relative: closer than this two values are one
+
+
+class Known(Mapping[str, CalibrationRecord]):
+    """Earlier records by procedure. Remembers which were asked for: those are what a new record rests on.
+
+    left_out: which are not believed, and why, a sentence each.
+    """
+
+    def __init__(self, records: Mapping[str, CalibrationRecord], left_out: tuple[str, ...] = ()) -> None:
+        self._records, self.left_out = dict(records), left_out
+        self._asked: set[str] = set()
+
+    def __getitem__(self, procedure: str) -> CalibrationRecord:
+        record = self._records[procedure]
+        self._asked.add(procedure)
+        return record
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._records)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    @property
+    def rests_on(self) -> dict[str, str]:
+        """The uids of the records that were asked for, by procedure."""
+        return {name: record.uid for name, record in self._records.items() if name in self._asked}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,14 +139,16 @@ class Subject:
         offset = np.where(volts, assumed.source_offset, assumed.source_offset_current)
         series = np.full(count, assumed.source_resistance)
         for reference in self.references:
-            place = reference.source or reference.resistor
-            for number in [] if place is None else self._leads_at(place):
-                if reference.gain is not None:
-                    gain[number] = reference.gain
-                if reference.offset is not None:
-                    offset[number] = reference.offset
-                if reference.resistance is not None:
-                    series[number] = reference.resistance
+            if reference.meter is not None:
+                continue
+            number = self._lead_of(reference)
+            if reference.gain is not None:
+                gain[number] = reference.gain
+            told = reference.offset if reference.offset_current is None else reference.offset_current
+            if told is not None:
+                offset[number] = told
+            if reference.resistance is not None:
+                series[number] = reference.resistance
         return gain, offset, series
 
     def belief_in_meters(self) -> tuple[Array, Array]:
@@ -151,15 +180,23 @@ class Subject:
         return found
 
     def traceability(self) -> tuple[Reference, ...]:
-        """Return the chain of traceability for a record: what absolute values go back to."""
+        """Return the chain of traceability for a record: what absolute values go back to.
+
+        Raises SubjectError for a reference to nothing, to one of several things, or in the wrong unit.
+        """
         found = []
         for one in self.references:
             place = one.meter or one.source or one.resistor or ""
             kind = "series resistor" if one.resistor else "meter channel" if one.meter else "source"
-            ohms = self.leads[self._leads_at(place)[0]].resistance if one.resistor else 0.0
+            ohms = 0.0
+            if one.meter is None:
+                ohms = self.leads[self._lead_of(one)].resistance
+            else:
+                self._node(one.meter)
             for what, unit, value, uncertainty in (
                 ("gain", "", 1.0, one.gain),
                 ("offset", "V", 0.0, one.offset),
+                ("offset", "A", 0.0, one.offset_current),
                 ("resistance", "Ohm", ohms, None if one.resistance is None else one.resistance * ohms),
             ):
                 if uncertainty is not None:
@@ -167,19 +204,36 @@ class Subject:
                     found.append(Reference(name, value, unit, uncertainty, one.certificate))
         return tuple(found)
 
-    def _leads_at(self, place: str) -> list[int]:
-        """Return the live leads at a node, or the one of that channel name. Raises SubjectError for none."""
-        found = [
+    def _lead_of(self, reference: ReferenceSection) -> int:
+        """Return the live lead that a reference to a source or its series resistor means. Raises SubjectError."""
+        place = reference.source or reference.resistor or ""
+        what = "source" if reference.resistor is None else "source behind a resistor"
+        there = [
             number
             for number, lead in enumerate(self.leads)
-            if self.live[number] and place in (lead.name, self.node_of(lead))
+            if self.live[number] and (reference.resistor is None or lead.is_behind_resistor)
         ]
+        found = [number for number in there if self.leads[number].name == place]
+        found = found or [number for number in there if self.node_of(self.leads[number]) == place]
         if not found:
-            known = [name for lead in self.live_leads for name in (self.node_of(lead), lead.name)]
+            known = [name for number in there for name in (self.node_of(self.leads[number]), self.leads[number].name)]
             raise SubjectError(
-                f'calibration.references: no source at "{place}".{nearest(place, known)} Sources are at {shown(known)}'
+                f'calibration.references: no {what} at "{place}".{nearest(place, known)} There are: {shown(known)}'
             )
-        return found
+        if len(found) > 1:
+            channels = shown([self.leads[number].name for number in found])
+            raise SubjectError(
+                f'calibration.references: "{place}" has {len(found)} of them, {channels}, and a certificate is that of '
+                "one. Name its channel in place of the node"
+            )
+        lead = self.leads[found[0]]
+        wrong, right = ("offset_current", "offset") if lead.kind == "voltage" else ("offset", "offset_current")
+        if getattr(reference, wrong) is not None:
+            raise SubjectError(
+                f'calibration.references: {wrong} of "{place}": {lead.name} is a {lead.kind} source; give {right}, in '
+                f"{lead.unit}"
+            )
+        return found[0]
 
     def _node(self, place: str) -> int:
         by_channel = {channel: node for node, channel in self.meter_channels.items()}
@@ -235,7 +289,7 @@ def subject_of(bench: Bench, known: Mapping[str, CalibrationRecord] | None = Non
         ratings=ratings,
         assumed=section.assume,
         references=tuple(section.references),
-        known=known or {},
+        known={} if known is None else known,
         is_corrected=correction is not None and correction.conductances is not None,
         pickup=None if correction is None else correction.pickup,
     )

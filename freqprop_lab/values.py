@@ -265,6 +265,24 @@ class Correction:
     records: tuple[UsedRecord, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def check(self, n_leads: int, n_nodes: int, n_tunable: int) -> None:
+        """Raise ValueError for what does not fit a bench of so many leads, nodes and tunable branches."""
+        for names, count, what in (
+            (("source_gain", "source_offset"), n_leads, "source channel"),
+            (("meter_gain", "meter_offset", "skews", "pickup"), n_nodes, "node"),
+        ):
+            for name in names:
+                given = getattr(self, name)
+                if given is not None and np.shape(given) != (count,):
+                    raise ValueError(
+                        f"correction: {name} has shape {np.shape(given)}; ({count},), one value a {what}, is wanted"
+                    )
+        if self.conductances is not None and len(self.conductances) != n_tunable:
+            raise ValueError(
+                f"correction: conductances holds {len(self.conductances)} tables; {n_tunable} are wanted, one a "
+                "tunable branch, None for an element that is what it says"
+            )
+
     def asked(self, values: Array, *, first: int) -> Array:
         """Return what to ask of source channels so that they put out `values`, V or A, (..., lead from `first` on)."""
         return self.scaled(values - self._of(self.source_offset, first, values, 0.0), first=first)

@@ -130,15 +130,18 @@ class Bias(ListedProcedure):
             sizes = [measure(float(f"{pickup[node]:.3g}"), "V") for node in order[:_NAMED]]
             named = [f"{size} at {subject.channel_at(node)}" for size, node in zip(sizes, order, strict=False)]
             read = f"{len(order)} channels read the generator itself, most of all {shown(named)}"
-            words.append(f"{read}{self._worst(subject, update)}. Subtracted once this record is in use")
+            words.append(f"{read}{self._worst(subject, update)}")
         if not len(matters):
-            return Verdict("good", (*words, f"it is the same at {self.levels} sets of levels"))
+            same = f"it is the same at {self.levels} sets of levels, and subtracted once this record is in use"
+            return Verdict("good", (*words, same))
         named = [
             f"{subject.channel_at(int(node))} by {measure(float(f'{np.ptp(b[:, node]):.2g}'), 'V')}"
             for node in sorted(matters, key=lambda node: -np.ptp(b[:, node]))[:_NAMED]
         ]
-        words.append(
-            f"it depends on the levels, at {shown(named)}, so no subtraction holds: part the meters' leads from the "
-            "generator's, look for a source whose nudge output does not go to zero, and for a ground that both share"
+        words.insert(
+            0,
+            f"what is picked up depends on the levels, at {shown(named)}, so no subtraction holds: part the meters' "
+            "leads from the generator's, look for a source whose nudge output does not go to zero, and for a ground "
+            "that both share",
         )
         return Verdict("bad", tuple(words))

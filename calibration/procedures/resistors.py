@@ -103,7 +103,7 @@ class Resistors(ListedProcedure):
         words += _unseen_words(subject, known)
         verdict = fit.verdict(*words, *_told_words(visits, self.again))
         if words:
-            verdict = verdict.at_least("bad" if any(stuck) else "doubtful")
+            verdict = verdict.at_least("doubtful")  # not bad: the others' tables are to be used
         return Findings(
             tuple(quantities),
             verdict,

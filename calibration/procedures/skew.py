@@ -171,11 +171,7 @@ def _network_part(subject: Subject, frequency: float) -> tuple[Array, Array]:
     nothing = np.zeros(int(subject.read.sum()))
     if record is None:
         return nothing, nothing
-    quantity = record.quantity(CAPACITANCE)
-    place = {label: number for number, label in enumerate(quantity.labels)}
-    rows = [place.get(node, -1) for node in subject.network.nodes]
-    C = np.array([quantity.values[row] if row >= 0 else 0.0 for row in rows])
-    u = np.array([quantity.standard_uncertainty[row] if row >= 0 else 0.0 for row in rows])
+    C, u = _at_nodes(record.quantity(CAPACITANCE), subject.network.nodes)
     told = np.isfinite(C)
     model, sources = DirectModel(subject.network, subject.live_leads), Sources.ideal(subject.live_leads)
     whole, n = model.stiffness(subject_conductances(subject), sources), len(C)
@@ -184,12 +180,22 @@ def _network_part(subject: Subject, frequency: float) -> tuple[Array, Array]:
     beyond = _as_fitted(whole, model.injection(sources), np.where(told, C, 0.0), frequency)[subject.read] - lag
     # Sources whose gains differ don't move quite alike.
     unequal = np.abs(lag) * float(np.mean(subject.belief_in_sources()[0])) / np.sqrt(len(subject.live_leads))
-    stated = record.quantity(RELAXATION_TIME)
+    doubt = np.sqrt(Z**2 @ np.where(told, u, 0.0) ** 2)
     programmed = record.raw.get(PROGRAMMED)
     if programmed is not None and np.array_equal(programmed[0], subject.conductances):
         # The same conductances still: then the lag is known better than the capacitances that make it.
-        return stated.values[subject.read] + beyond, np.hypot(stated.standard_uncertainty[subject.read], unequal)
-    return lag + beyond, np.sqrt(Z**2 @ np.where(told, u, 0.0) ** 2 + unequal**2)
+        stated, stated_doubt = _at_nodes(record.quantity(RELAXATION_TIME), subject.read_nodes)
+        is_stated = np.isfinite(stated)
+        lag, doubt = np.where(is_stated, stated, lag), np.where(is_stated, stated_doubt, doubt)
+    return lag + beyond, np.hypot(doubt, unequal)
+
+
+def _at_nodes(quantity: Quantity, nodes: Sequence[str]) -> tuple[Array, Array]:
+    """Return a quantity of nodes and its standard uncertainty in the order of these, (node,); NaN where it has none."""
+    place = {label: number for number, label in enumerate(quantity.labels)}
+    rows = np.array([place.get(node, len(place)) for node in nodes], dtype=np.intp)
+    values, doubts = (np.append(each, np.nan)[rows] for each in (quantity.values, quantity.standard_uncertainty))
+    return values, doubts
 
 
 def _as_fitted(whole: Array, injection: Array, C: Array, frequency: float) -> Array:

@@ -18,6 +18,9 @@ class Why(Enum):
     FUTURE = "future"  # dated ahead of now
     FOREIGN = "foreign"  # taken with another instrument
     OTHER_BENCH = "other bench"  # taken on another bench
+    OTHER_NETWORK = "other network"  # taken on another network, or on other wiring
+    OTHER_SAMPLING = "other sampling"  # taken at another frequency, which it hangs on
+    BAD = "bad"  # its own verdict
     EXISTS = "exists"  # asked to be written where something stands already
     UNWRITABLE = "unwritable"  # the folder does not take it
 

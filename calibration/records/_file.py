@@ -19,9 +19,10 @@ from pydantic import Field
 from pydantic.json_schema import GenerateJsonSchema
 
 from calibration.records._errors import RecordError, Why
-from calibration.records._quantity import COVERAGE, Points, Quantity
+from calibration.records._quantity import COVERAGE, COVERAGE_FACTOR, Points, Quantity
 from calibration.records._record import (
     LONGEST_PROCEDURE,
+    NETWORK,
     PROCEDURE,
     UID,
     CalibrationRecord,
@@ -139,6 +140,14 @@ class RecordFile(Section):
     versions: dict[str, str] = Field(description="of the software that computed it")
     instruments: list[_Instrument]
     references: list[_Reference]
+    network: str = Field(
+        default="",
+        pattern=f"^({NETWORK.pattern})?$",
+        description="fingerprint of the network and of what is wired where, values apart; empty where nobody told",
+    )
+    rests_on: dict[str, str] = Field(
+        default_factory=dict, description="uids of the records that it was computed with, by procedure"
+    )
     settings: dict[str, Any] = Field(description="how it was measured; options: what the procedure was asked for")
     outcome: dict[str, Any] = Field(description="what came out beside quantities, such as the faults that wiring names")
     assumptions: list[str] = Field(description="what must be true for the intervals to hold")
@@ -188,6 +197,8 @@ def content_of(record: CalibrationRecord, largest_table: float = LARGEST_TABLE) 
         "versions": record.versions,
         "instruments": [dict(vars(one)) for one in record.instruments],
         "references": [dict(vars(one)) for one in record.references],
+        "network": record.network,
+        "rests_on": record.rests_on,
         "settings": record.settings,
         "outcome": record.outcome,
         "assumptions": list(record.assumptions),
@@ -259,6 +270,8 @@ def record_of(path: Path, file: RecordFile, arrays: Mapping[str, NDArray[Any]], 
             versions=dict(file.versions),
             instruments=tuple(InstrumentId(**vars(one)) for one in file.instruments),
             references=tuple(Reference(**vars(one)) for one in file.references),
+            network=file.network,
+            rests_on=dict(file.rests_on),
             settings=dict(file.settings),
             outcome=dict(file.outcome),
             assumptions=tuple(file.assumptions),
@@ -300,7 +313,7 @@ def _quantity_content(quantity: Quantity, arrays: Arrays, largest: float) -> dic
         "type_b": table("type_b", quantity.type_b),
         "degrees_of_freedom": None if freedom is None else table("degrees_of_freedom", freedom),
         "standard_uncertainty": table("standard_uncertainty", combined),
-        "coverage_factor": (float(factors.flat[0]) if factors.size else quantity.coverage_factor)
+        "coverage_factor": (float(factors.flat[0]) if factors.size else COVERAGE_FACTOR)
         if alike
         else table("coverage_factor", factors),
         "expanded_uncertainty": table("expanded_uncertainty", expanded),

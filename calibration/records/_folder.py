@@ -10,7 +10,7 @@ import re
 import time
 import uuid
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -134,11 +134,13 @@ class RecordFolder:
         max_age: timedelta | None = None,
         before: datetime | None = None,
         raw: bool = True,
+        fits: Callable[[Path, CalibrationRecord], None] = lambda *_: None,
     ) -> Chosen:
         """Return the newest record of a procedure that is valid at `now`, and every newer one that was refused.
 
         Files whose name is not that of a record are among the refused. max_age: an older one is stale. before: only
-        records of earlier than that. bench, instruments, raw: as for `read`.
+        records of earlier than that. bench, instruments, raw: as for `read`. fits: raises RecordError for one that is
+        valid and may still not be used.
         """
         refused: list[Refusal] = []
         for stamp, group in groupby(sorted(self._candidates(procedure), key=_order, reverse=True), key=_stamp):
@@ -146,13 +148,15 @@ class RecordFolder:
             for path in group:
                 try:
                     record = read_record(path, instruments=instruments, now=now, bench=bench, raw=raw)
+                    if before is not None and record.time >= before:
+                        continue
+                    if record.procedure != procedure or stamp is None:
+                        continue
+                    fits(path, record)
                 except RecordError as error:
                     refused.append(Refusal(path, error.why, error.message))
                     continue
-                if before is not None and record.time >= before:
-                    continue
-                if record.procedure == procedure and stamp is not None:
-                    good.append((record.time, path.name, path, record))
+                good.append((record.time, path.name, path, record))
             if good:
                 _, _, path, record = max(good, key=lambda one: one[:2])
                 return Chosen(record, tuple(refused), record.is_stale(now, max_age), path)

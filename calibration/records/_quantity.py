@@ -82,11 +82,6 @@ class Quantity:
         return np.hypot(self.type_a, self.type_b)
 
     @property
-    def coverage_factor(self) -> float:
-        """Coverage factor k for 95 % where degrees of freedom are unknown or many: 1.96, of the normal distribution."""
-        return COVERAGE_FACTOR
-
-    @property
     def coverage_factors(self) -> Array:
         """Coverage factor k for 95 % of each value: Student's t where the degrees of freedom are known, else 1.96.
 

@@ -22,6 +22,7 @@ from freqprop_lab.names import cut, nearest, shown
 PROCEDURE = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 LONGEST_PROCEDURE = 40  # letters: it begins the names of two files
 UID = re.compile(r"[0-9a-f]{32}")
+NETWORK = re.compile(r"[0-9a-f]{16}")
 _RAW_KINDS = "biufc"  # of NumPy: numbers only, since anything else would be read back by running code
 _LIBRARIES = ("freqprop-lab", "numpy", "scipy")
 
@@ -111,7 +112,9 @@ class CalibrationRecord:
     procedure: small letters, digits, single hyphens. time, expires: aware, kept as UTC; expires None: never. settings,
     outcome: how it was measured, and what came out beside quantities; what JSON can hold. assumptions: what must be
     true for the intervals to hold, one sentence each. raw: arrays of numbers by name, kept beside the record. uid: 32
-    hexadecimal digits. Raises ValueError.
+    hexadecimal digits. network: of what network and wiring it was taken (`calibration.fingerprint`), 16 hexadecimal
+    digits; empty where nobody told. rests_on: the uids of the records that it was computed with, by procedure. Raises
+    ValueError.
     """
 
     procedure: str
@@ -124,6 +127,8 @@ class CalibrationRecord:
     operator: str = ""
     versions: dict[str, str] = field(default_factory=software_versions)
     references: tuple[Reference, ...] = ()
+    network: str = ""
+    rests_on: dict[str, str] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     outcome: dict[str, Any] = field(default_factory=dict)
     assumptions: tuple[str, ...] = ()
@@ -138,6 +143,11 @@ class CalibrationRecord:
             raise ValueError(f'procedure "{cut(self.procedure)}": {wanted}')
         if not UID.fullmatch(self.uid):
             raise ValueError(f'uid "{cut(self.uid)}": 32 hexadecimal digits are wanted')
+        if self.network and not NETWORK.fullmatch(self.network):
+            raise ValueError(f'network "{cut(self.network)}": 16 hexadecimal digits are wanted, or nothing')
+        for procedure, uid in self.rests_on.items():
+            if not PROCEDURE.fullmatch(procedure) or not UID.fullmatch(uid):
+                raise ValueError(f'rests_on "{cut(procedure)}": "{cut(uid)}": a procedure and a uid are wanted')
         keep = object.__setattr__
         keep(self, "time", _utc("time", self.time))
         if self.expires is not None:
@@ -151,6 +161,7 @@ class CalibrationRecord:
         keep(self, "settings", _plain("settings", self.settings))
         keep(self, "outcome", _plain("outcome", self.outcome))
         keep(self, "versions", _plain("versions", self.versions))
+        keep(self, "rests_on", dict(self.rests_on))
         keep(self, "raw", {name: _numbers(name, array) for name, array in self.raw.items()})
 
     def quantity(self, name: str) -> Quantity:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from calibration.record_names import DIFFERENCE, METER_GAIN, PRODUCT, RESIDUALS, SOURCE_GAIN, TABLE
-from calibration.records import CalibrationRecord, Quantity
+from calibration._numbers import measure, takes_prefix
+from calibration.record_names import DIFFERENCE, METER_GAIN, METER_OFFSET, PRODUCT, RESIDUALS, SOURCE_GAIN, TABLE
+from calibration.records import COVERAGE_FACTOR, CalibrationRecord, Quantity
 from freqprop_lab.report import Scale, scale_of
 from freqprop_lab.values import Array
 
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _BLUE, _ORANGE, _VERMILLION, _GREY = "#0072B2", "#E69F00", "#D55E00", "#777777"
-_MOST_LINES = 12
+_MOST_LINES = 10  # as many as there are colours
+_MOST_NAMED = 24  # channels beside a picture of residuals
+_FEWEST_BINS, _MOST_BINS = 9, 40
 _MOST_LABELS = 64
 _SMALL = 0.1  # shares below this are drawn in per cent
 _FEW_POINTS = 20  # so few that a line alone hides where they are
@@ -52,16 +55,30 @@ def pictures(record: CalibrationRecord) -> list[Picture]:
     drawable = [each for each in record.quantities if each.points is None and np.isfinite(each.values).any()]
     singles = [each for each in drawable if len(each.labels) > 1]  # one number is read, not drawn
     tables = [each for each in record.quantities if each.points is not None and np.isfinite(each.values).any()]
+    singles += [at_one for each in tables if (at_one := _at_its_one_point(each)) is not None]
+    tables = [each for each in tables if _at_its_one_point(each) is None]
     if singles:
         drawn.append(_panels(singles, _values, "Values with their 95 % intervals: "))
     drawn += [_panels([table], _table, "") for table in tables]
     residuals = record.raw.get(RESIDUALS)
     if residuals is not None and residuals.ndim == 2 and residuals.size:
-        drawn.append(_residuals(np.asarray(residuals, dtype=np.float64)))
+        meters = next((each.labels for each in record.quantities if each.name == METER_OFFSET), ())
+        drawn.append(_residuals(np.asarray(residuals, dtype=np.float64), meters))
     product, difference = record.raw.get(PRODUCT), record.raw.get(DIFFERENCE)
     if product is not None and difference is not None and product.shape == difference.shape:
         drawn.append(_gradient(record))
     return drawn
+
+
+def _at_its_one_point(quantity: Quantity) -> Quantity | None:
+    """Return a table of a single point as values by label, named after the point; None for any other."""
+    assert quantity.points is not None  # noqa: S101 - a table
+    points = quantity.points.values[np.isfinite(quantity.points.values)]
+    if quantity.values.shape[1] != 1 or len(np.unique(points)) != 1:
+        return None
+    name = f"{quantity.name} at {measure(float(points.flat[0]), quantity.points.unit)}"
+    parts = (quantity.values[:, 0], quantity.type_a[:, 0], quantity.type_b[:, 0])
+    return Quantity(name, quantity.unit, quantity.labels, *parts)
 
 
 @contextmanager
@@ -90,11 +107,12 @@ def _panels(quantities: list[Quantity], draw: Callable[[Axes, Quantity], None], 
 
 
 def _values(axes: Axes, quantity: Quantity) -> None:
-    """Draw one value a label; gains as what they are off from 1."""
+    """Draw one value a label; gains as what they are off from 1. Intervals may be too short to see: told as well."""
     deviation = quantity.name in _AS_DEVIATION
     values = quantity.values - 1 if deviation else quantity.values
     small = quantity.unit == "1" and np.nanmax(np.abs(values)) < _SMALL
-    scale = Scale("%", 0.01) if deviation or small else scale_of(values, quantity.unit.replace("1", ""))
+    reach = np.abs(values) + np.nan_to_num(quantity.expanded_uncertainty)
+    scale = _scale(reach, quantity.unit, share=deviation or small)
     place = np.arange(len(values))
     axes.errorbar(
         place,
@@ -108,12 +126,26 @@ def _values(axes: Axes, quantity: Quantity) -> None:
     )
     if deviation or quantity.unit in _ABOUT_ZERO:
         axes.axhline(0, color=_GREY, linewidth=0.8)
-    axes.set_title(f"{quantity.name}{' - 1' if deviation else ''}, 95 % intervals", parse_math=False)
+    half = float(np.nanmedian(quantity.expanded_uncertainty)) / scale.factor
+    told = "95 % intervals" + (f", ±{half:.2g} {scale.unit}".rstrip() + " in the median" if half else "")
+    axes.set_title(f"{quantity.name}{' - 1' if deviation else ''}: {told}", parse_math=False)
     axes.set_ylabel(scale.unit)
+    axes.ticklabel_format(axis="y", scilimits=(-4, 5), useOffset=False)
+    axes.set_xlim(-0.6, len(values) - 0.4)
     if len(values) <= _MOST_LABELS:
         axes.set_xticks(place, quantity.labels, rotation=90, fontsize=7, parse_math=False)
     else:
         axes.set_xlabel("number in the list")
+
+
+def _scale(values: Array, unit: str, *, share: bool) -> Scale:
+    if share:
+        return Scale("%", 0.01)
+    return scale_of(values, unit) if takes_prefix(unit) else Scale(_printed(unit), 1.0)
+
+
+def _printed(unit: str) -> str:
+    return "" if unit == "1" else unit.replace("^2", "²")
 
 
 def _table(axes: Axes, quantity: Quantity) -> None:
@@ -122,8 +154,9 @@ def _table(axes: Axes, quantity: Quantity) -> None:
     points = quantity.points.of(len(quantity.labels))
     ratio = quantity.name == TABLE
     spectrum = quantity.points.unit == "Hz"
-    for row, label in list(enumerate(quantity.labels))[:_MOST_LINES]:
-        x, y, doubt = points[row], quantity.values[row], quantity.expanded_uncertainty[row]
+    worst = _farthest(np.abs(quantity.values / points - 1) if ratio else quantity.values)
+    for row in worst:
+        x, y, doubt, label = points[row], quantity.values[row], quantity.expanded_uncertainty[row], quantity.labels[row]
         known = np.isfinite(x) & np.isfinite(y) & ((x > 0) | (not spectrum and not ratio))
         if ratio:
             y, doubt = y / x, doubt / x
@@ -137,26 +170,38 @@ def _table(axes: Axes, quantity: Quantity) -> None:
     elif ratio:
         axes.set_xscale("log")
         axes.axhline(1, color=_GREY, linewidth=0.8)
-    more = f" (the first {_MOST_LINES} of {len(quantity.labels)})" if len(quantity.labels) > _MOST_LINES else ""
-    what = "true over nominal conductance" if ratio else f"{quantity.name}, {quantity.unit}"
+    which = "farthest from 1" if ratio else "largest"
+    is_cut = len(quantity.labels) > len(worst)
+    more = f" (the {len(worst)} of {len(quantity.labels)} that are {which})" if is_cut else ""
+    what = "true over nominal conductance" if ratio else f"{quantity.name}, {_printed(quantity.unit)}"
     axes.set_title(f"{what}, with 95 % bands{more}", parse_math=False)
     axes.set_xlabel(f"{quantity.points.name}, {quantity.points.unit}", parse_math=False)
-    axes.legend(fontsize=7, ncols=3, loc="best")
+    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
-def _residuals(residuals: Array) -> Picture:
+def _farthest(sizes: Array) -> list[int]:
+    """Return which rows of (label, point) reach highest, in their order; NaN apart."""
+    highest = np.max(np.where(np.isfinite(sizes), sizes, -np.inf), axis=1, initial=-np.inf)
+    return sorted(np.argsort(-highest, kind="stable")[:_MOST_LINES].tolist())
+
+
+def _residuals(residuals: Array, meters: tuple[str, ...]) -> Picture:
     """Draw what the model leaves of the readings, over their noise: (drive, node)."""
     with _figure(1) as (figure, png):
         left, right = figure.subplots(1, 2, width_ratios=[2, 1])
         reach = max(4.0, float(np.nanmax(np.abs(residuals))))
         image = left.imshow(residuals.T, aspect="auto", cmap="RdBu", vmin=-reach, vmax=reach, interpolation="nearest")
         left.set_xlabel("drive")
-        left.set_ylabel("node that is read")
+        if len(meters) == residuals.shape[1] <= _MOST_NAMED:
+            left.set_yticks(np.arange(len(meters)), meters, fontsize=6, parse_math=False)
+        else:
+            left.set_ylabel("number of the channel")
         left.grid(visible=False)
         left.set_title("reading - model, in standard errors")
         figure.colorbar(image, ax=left)
         flat = residuals[np.isfinite(residuals)]
-        right.hist(flat, bins=40, density=True, color=_BLUE, alpha=0.7)
+        n_bins = int(np.clip(2 * np.sqrt(flat.size), _FEWEST_BINS, _MOST_BINS))
+        right.hist(flat, bins=n_bins, range=(-reach, reach), density=True, color=_BLUE, alpha=0.7)
         z = np.linspace(-4, 4, 200)
         right.plot(z, np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi), color=_VERMILLION)
         right.set_title("beside a normal distribution")
@@ -164,7 +209,7 @@ def _residuals(residuals: Array) -> Picture:
 
 
 def _gradient(record: CalibrationRecord) -> Picture:
-    """Draw a b of the elements against the finite differences that the bench itself made."""
+    """Draw a b of the elements against the finite differences that the bench itself made, and what parts them."""
     raw: dict[str, Any] = dict(record.raw)
     x, y = (np.asarray(raw[name], dtype=np.float64).ravel() for name in (DIFFERENCE, PRODUCT))
     dx, dy = (
@@ -172,11 +217,22 @@ def _gradient(record: CalibrationRecord) -> Picture:
         for name in (DIFFERENCE, PRODUCT)
     )
     with _figure(1) as (figure, png):
-        axes = figure.add_subplot(1, 2, 1)
-        axes.errorbar(x, y, dy, dx, fmt="o", color=_BLUE, ecolor=_ORANGE, markersize=4)
+        axes, apart = figure.subplots(1, 2)
+        axes.errorbar(
+            x, y, COVERAGE_FACTOR * dy, COVERAGE_FACTOR * dx, fmt="o", color=_BLUE, ecolor=_ORANGE, markersize=4
+        )
         ends = np.array([min(x.min(), y.min()), max(x.max(), y.max())])
         axes.plot(ends, ends, color=_GREY, linewidth=0.8)
         axes.set_xlabel("finite difference on the bench, V²/S")
         axes.set_ylabel("a b / gamma, V²/S")
-        axes.set_title("the gradient, measured in two ways")
+        axes.set_title("the gradient, measured in two ways, 95 % intervals")
+        place = np.arange(len(x))
+        doubt = COVERAGE_FACTOR * np.hypot(dx, dy)
+        apart.errorbar(place, y - x, doubt, fmt="o", color=_BLUE, ecolor=_ORANGE, markersize=4, capsize=2)
+        apart.axhline(0, color=_GREY, linewidth=0.8)
+        labels = next((each.labels for each in record.quantities if len(each.labels) == len(x)), ())
+        if labels:
+            apart.set_xticks(place, labels, rotation=90, fontsize=7, parse_math=False)
+        apart.set_ylabel("a b / gamma - difference, V²/S")
+        apart.set_title("what parts them")
         return Picture(png(), f"The gradient of {len(x)} elements by frequency propagation against finite differences")

@@ -118,7 +118,7 @@ def resume(run: Path, calibration: Path | None, *, as_json: bool, quiet: bool) -
     from freqprop_lab import session  # noqa: PLC0415
 
     with progress_line(quiet=quiet) as tell:
-        result = session.resume(run, calibration=calibration, tell=tell)
+        result = session.resume(run, calibration=calibration, tell=tell, note=_note)
     _show(result, as_json=as_json, words="resumed")
 
 
@@ -152,7 +152,11 @@ def _tell_what_is_left_out(unread: list[str]) -> None:
 
 def _tell_of_calibration(bench: Bench) -> None:
     for note in () if bench.correction is None else bench.correction.notes:
-        click.echo(f"note: {note}", err=True)
+        _note(note)
+
+
+def _note(words: str) -> None:
+    click.echo(f"note: {words}", err=True)
 
 
 def _tell_of_slowness(settings: ExperimentSettings, bench: Bench) -> None:

@@ -12,6 +12,14 @@ from freqprop_lab.config._units import Amperes, Fraction, Seconds, Volts
 _Share = Annotated[Fraction, Field(gt=0, le=1)]
 
 
+# What can be traceable of each
+_OF_REFERENCES = {
+    "meter": ("gain", "offset"),
+    "source": ("gain", "offset", "offset_current"),
+    "resistor": ("resistance",),
+}
+
+
 class AssumedSection(Section):
     """Standard uncertainties of what nobody has measured yet, as data sheets give them: type B of the GUM.
 
@@ -30,9 +38,11 @@ class AssumedSection(Section):
 
 
 class ReferenceSection(Section):
-    """One traceable thing: a meter channel or a source channel (by its node), or the series resistor of a source.
+    """One traceable thing: a meter channel, a source channel, or the series resistor of a source.
 
-    gain, resistance: relative; offset: V; standard uncertainties (k = 1) by the certificate, whose text is kept.
+    meter, source, resistor: the node at which it is, or the name of its channel, which alone tells two at one node
+    apart. gain, resistance: relative; offset: V, of a meter or a voltage; offset_current: A, of a current source;
+    standard uncertainties (k = 1) by the certificate, whose text is kept.
     """
 
     meter: str | None = None
@@ -40,6 +50,7 @@ class ReferenceSection(Section):
     resistor: str | None = None
     gain: _Share | None = None
     offset: Annotated[Volts, Field(gt=0)] | None = None
+    offset_current: Annotated[Amperes, Field(gt=0)] | None = None
     resistance: _Share | None = None
     certificate: str = Field(min_length=1)
 
@@ -47,12 +58,12 @@ class ReferenceSection(Section):
     def _is_one_thing(self) -> ReferenceSection:
         named = [name for name in ("meter", "source", "resistor") if getattr(self, name) is not None]
         if len(named) != 1:
-            raise ValueError("name one of meter, source and resistor: the node at which it is")
-        wanted = ("resistance",) if named == ["resistor"] else ("gain", "offset")
-        for field in ("gain", "offset", "resistance"):
-            given = getattr(self, field) is not None
-            if given and field not in wanted:
-                raise fault(f"goes with {'resistor' if field == 'resistance' else 'meter or source'}", field)
+            raise ValueError("name one of meter, source and resistor: the node at which it is, or its channel")
+        wanted = _OF_REFERENCES[named[0]]
+        for field in ("gain", "offset", "offset_current", "resistance"):
+            if getattr(self, field) is not None and field not in wanted:
+                owners = " or ".join(name for name, fields in _OF_REFERENCES.items() if field in fields)
+                raise fault(f"goes with {owners}", field)
         if all(getattr(self, field) is None for field in wanted):
             raise fault(f"needs {' or '.join(wanted)}, with its standard uncertainty", named[0])
         return self

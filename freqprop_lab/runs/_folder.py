@@ -100,10 +100,13 @@ class RunFolder:
         with told(self.path):
             stop = self.path / "stop.json"
             if stop.is_file():
-                before = json.dumps(json.loads(stop.read_text(encoding="utf-8")))
-                with (self.path / "interruptions.jsonl").open("a", encoding="utf-8") as file:
-                    file.write(f"{before}\n")
+                self.note("interruptions", json.loads(stop.read_text(encoding="utf-8")))
                 stop.unlink()
+
+    def note(self, name: str, line: Mapping[str, Any]) -> None:
+        """Add a line to a file that only resumed runs have: `interruptions`, `calibrations`."""
+        with told(self.path), (self.path / f"{name}.jsonl").open("a", encoding="utf-8") as file:
+            file.write(f"{json.dumps(line)}\n")
 
     def close(self) -> None:
         """Close the files and give the folder free."""

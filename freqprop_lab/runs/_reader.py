@@ -47,6 +47,18 @@ class Run:
         return self._json("streams.json")
 
     @property
+    def calibrations(self) -> list[dict[str, Any]]:
+        """Which calibration records the bench was corrected by: `from_step`, and `records` from that step on.
+
+        The first line is what the run began with; a resumed run has another where its records were others then.
+        """
+        listed = [{"from_step": 1, "records": self.start.get("calibration", [])}]
+        for line in self.lines("calibrations") if (self.path / "calibrations.jsonl").is_file() else []:
+            # Steps that came after a checkpoint were computed again, by what was used then.
+            listed = [*(each for each in listed if each["from_step"] < line["from_step"]), line]
+        return listed
+
+    @property
     def checkpoint(self) -> Checkpoint:
         """The newest whole checkpoint."""
         try:

@@ -17,7 +17,7 @@ from freqprop_lab.bench import Bench
 from freqprop_lab.config import BenchSettings, Document, ExperimentFile, ExperimentSettings, check_bench, validate
 from freqprop_lab.instruments import Instrument
 from freqprop_lab.network import Network
-from freqprop_lab.runs import Run, RunError
+from freqprop_lab.runs import Run, RunError, RunFolder
 from freqprop_lab.values import Correction
 
 _FILES = "files"
@@ -57,7 +57,7 @@ def start_document(
         "bench_file": bench_file,
         "wishes": {"nodes": request.nodes, "edges": request.edges},
         "bench": {"name": bench.name, "ports": bench.ports, "synchronised": bench.synchronised},
-        "calibration": [vars(record) for record in (() if bench.correction is None else bench.correction.records)],
+        "calibration": used_records(bench),
         "scales": {"volts": bench.scales.volts, "siemens": bench.scales.siemens},
         "network": _network(bench.network),
         "untrained": dict(untrained),
@@ -138,6 +138,18 @@ def _keep_records(bench_file: dict[str, Any], correction: Correction | None, cop
             if file.is_file():
                 copies[f"{folder}/{file.name}"] = file
     bench_file["calibration"] = {**bench_file["calibration"], "folder": folder}
+
+
+def used_records(bench: Bench) -> list[dict[str, Any]]:
+    """Return the calibration records by which a bench is corrected, as a run's files list them."""
+    return [] if bench.correction is None else [dict(vars(record)) for record in bench.correction.records]
+
+
+def note_records(run: Run, folder: RunFolder, bench: Bench, steps: int) -> None:
+    """List the records by which a resumed run goes after so many steps, where they aren't those that it went by."""
+    now, before = used_records(bench), run.calibrations[-1]["records"]
+    if {one["checksum"] for one in now} != {one["checksum"] for one in before}:
+        folder.note("calibrations", {"from_step": steps + 1, "time": time.time(), "records": now})
 
 
 def take_records(run: Run, folder: Path) -> None:

@@ -14,6 +14,7 @@ from freqprop_lab.config import ExperimentSettings
 from freqprop_lab.runs import Run, RunContents, RunError, RunFolder, create_run, new_run_path
 from freqprop_lab.session._job import BenchWishes, load_bench, prepare, request_of
 from freqprop_lab.session._record import (
+    note_records,
     recorded_bench,
     recorded_experiment,
     start_document,
@@ -87,12 +88,17 @@ def train(
 
 
 def resume(
-    path: str | Path, *, calibration: str | Path | None = None, tell: Callable[[Progress], None] = lambda _: None
+    path: str | Path,
+    *,
+    calibration: str | Path | None = None,
+    tell: Callable[[Progress], None] = lambda _: None,
+    note: Callable[[str], None] = lambda _: None,
 ) -> Result:
     """Go on with a run where it was stopped or killed; it ends with the numbers of an uninterrupted one.
 
     calibration: a folder of newer records to go by from here on, after the bench has changed; its numbers are others
-    then. A finished run is left as it is, and its result returned.
+    then. note: is told what a person should hear of the records before the bench is driven. A finished run is left as
+    it is, and its result returned.
     """
     run = Run(path)
     if run.status == "success":
@@ -104,11 +110,14 @@ def resume(
     with RunFolder(run.path) as folder:
         request = request_of(experiment, BenchWishes(**run.start["wishes"]))
         with open_bench(settings, request) as bench, watch_signals() as stop, _left_safe(bench):
+            for words in () if bench.correction is None else bench.correction.notes:
+                note(words)
             trainer = prepare(experiment, bench).trainer(State.of(folder.checkpoint))
             trainer.restore(folder.checkpoint)
             if calibration is not None and trainer.watch is not None:
                 trainer.watch.begin(bench)
             folder.reopen()
+            note_records(run, folder, bench, trainer.state.steps)
             return _run(trainer, folder, Scores(**run.start["untrained"]), stop, tell)
 
 

@@ -5,12 +5,23 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
 from benches import opened
 
-from calibration.records import RecordError, RecordFolder
+from calibration.record_names import TABLE
+from calibration.records import (
+    CalibrationRecord,
+    InstrumentId,
+    Points,
+    Quantity,
+    RecordError,
+    RecordFolder,
+    Verdict,
+)
 from calibration.registry import make_procedure
 from calibration.report import write_calibration_report
+from calibration.report._plots import pictures
 from calibration.running import calibrate
 
 
@@ -31,7 +42,7 @@ def _page(folder, path, **options):
 
 def test_it_tells_every_procedure_with_its_verdict_plots_and_values(folder, tmp_path):
     page = _page(folder, tmp_path / "page.html")
-    assert page.index('id="offsets"') < page.index('id="network"')  # in the order in which they are run
+    assert page.index('id="bench-offsets"') < page.index('id="bench-network"')  # in the order in which they are run
     assert page.count("the readings depart from the model by") >= 2
     assert page.count('<img src="data:image/png;base64,') == 4  # values and residuals of both
     assert "conductance, 32 values" in page
@@ -59,6 +70,117 @@ def test_without_records_it_says_what_to_do(tmp_path):
     with pytest.raises(RecordError, match=r"holds no valid record; run freqprop calibrate first"):
         _page(RecordFolder(tmp_path), tmp_path / "page.html")
     assert not (tmp_path / "page.html").exists()
+
+
+def _drawn(monkeypatch, *quantities):
+    """Return the axes of what is drawn of some quantities."""
+    from matplotlib.figure import Figure
+
+    figures = []
+    real = Figure.__init__
+    monkeypatch.setattr(
+        Figure, "__init__", lambda self, *args, **more: (figures.append(self), real(self, *args, **more))[1]
+    )
+    record = CalibrationRecord(
+        procedure="noise",
+        bench="A",
+        time=datetime(2026, 1, 2, tzinfo=UTC),
+        instruments=(),
+        quantities=quantities,
+        verdict=Verdict("good"),
+    )
+    assert len(pictures(record)) == len(figures)
+    return [axes for figure in figures for axes in figure.axes]
+
+
+def test_intervals_that_are_too_short_to_see_are_told(monkeypatch):
+    gain = Quantity("meter gain", "1", ("a", "b", "c"), [1.02, 0.97, 1.0], 0.0, [1e-4, 2e-4, 3e-4])
+    (axes,) = _drawn(monkeypatch, gain)
+    assert axes.get_title(loc="left") == "meter gain - 1: 95 % intervals, ±0.039 % in the median"  # 1.96 times 0.02 %
+
+
+def test_a_table_of_one_point_is_drawn_by_channel(monkeypatch):
+    hum = Quantity("lines", "V", ("a", "b"), [[2e-3], [1e-3]], 1e-5, 0.0, Points("frequency", "Hz", np.array([50.0])))
+    (axes,) = _drawn(monkeypatch, hum)
+    assert axes.get_title(loc="left").startswith("lines at 50 Hz: 95 % intervals")
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["a", "b"]
+
+
+def test_of_many_tables_those_are_drawn_that_are_farthest_from_what_was_asked(monkeypatch):
+    nominal = np.array([1e-4, 1e-3])
+    true = nominal * np.linspace(1.0, 1.19, 20)[:, None]
+    labels = tuple(f"R{number}" for number in range(20))
+    (axes,) = _drawn(monkeypatch, Quantity(TABLE, "S", labels, true, 1e-9, 0.0, Points("nominal", "S", nominal)))
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == list(labels[10:])
+    assert "the 10 of 20 that are farthest from 1" in axes.get_title(loc="left")
+
+
+def test_squares_take_no_prefix(monkeypatch):
+    (axes,) = _drawn(monkeypatch, Quantity("update bias", "V^2", ("a", "b"), [1e-4, -2e-4], 1e-5, 0.0))
+    assert axes.get_ylabel() == "V²"
+    assert axes.lines[0].get_ydata().tolist() == [1e-4, -2e-4]
+
+
+def _record(bench, procedure, label, serial, **more):
+    quantity = Quantity("meter offset", "V", (label, "other"), [1e-3, 2e-3], 1e-4, 0.0)
+    meter = InstrumentId("meter", "Maker", "M1", serial)
+    return CalibrationRecord(
+        procedure=procedure,
+        bench=bench,
+        time=more.pop("time", datetime.now(UTC) - timedelta(hours=1)),
+        instruments=(meter, *more.pop("beside", ())),
+        quantities=(quantity,),
+        verdict=Verdict("good"),
+        **more,
+    )
+
+
+def test_two_benches_in_one_folder_have_a_section_each(tmp_path):
+    records = RecordFolder(tmp_path / "calibrations")
+    for bench, label in (("A", "of-a"), ("B 2", "of-b")):
+        for procedure in ("offsets", "skew"):
+            records.add(_record(bench, procedure, f"{label}-{procedure}", f"no. {bench}"))
+    page = _page(records, tmp_path / "page.html")
+    assert "<h1>A, B 2: calibration</h1>" in page
+    a, b = page[page.index(">Bench A<") : page.index(">Bench B 2<")], page[page.index(">Bench B 2<") :]
+    assert [label for label in ("of-a-offsets", "of-a-skew", "of-b-offsets", "of-b-skew") if label in a] == [
+        "of-a-offsets",
+        "of-a-skew",
+    ]
+    assert "of-b-offsets" in b
+    assert "of-b-skew" in b
+    assert "no. A" in a
+    assert "no. A" not in b
+    targets = re.findall(r'href="#([^"]+)"', page)
+    assert targets == ["A-offsets", "A-skew", "B%202-offsets", "B%202-skew"]
+    assert all(f'id="{target}"' in page for target in targets)
+
+
+def test_every_instrument_of_every_record_is_listed_once(tmp_path):
+    records = RecordFolder(tmp_path / "calibrations")
+    records.add(_record("A", "offsets", "x", "1", beside=(InstrumentId("source", "Maker", "S1"),)))
+    records.add(_record("A", "gains", "x", "1"))
+    records.add(_record("A", "skew", "x", "2"))
+    page = _page(records, tmp_path / "page.html")
+    rows = re.findall(r'<th scope="row">(meter|source)</th>(.*?)</tr>', page)
+    cells = [(name, *re.findall(r"<td>(.*?)</td>", row)) for name, row in rows]
+    assert cells == [
+        ("meter", "Maker", "M1", "1", "-", "offsets, gains"),
+        ("meter", "Maker", "M1", "2", "-", "skew"),
+        ("source", "Maker", "S1", "-", "-", "offsets"),
+    ]
+
+
+def test_a_section_says_which_records_it_rests_on(tmp_path):
+    records = RecordFolder(tmp_path / "calibrations")
+    time = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    old = _record("A", "gains", "x", "1", time=time)
+    records.add(old)
+    records.add(_record("A", "gains", "x", "1"))
+    records.add(_record("A", "network", "x", "1", rests_on={"gains": old.uid, "relaxation": "f" * 32}))
+    page = _page(records, tmp_path / "page.html")
+    assert "It rests on the record of gains of 2026-01-02 03:04:05, since when there is a newer one; " in page
+    assert f"a record of relaxation that is not here, uid {'f' * 32}." in page
 
 
 def test_another_bench_has_no_record_here(folder, tmp_path):

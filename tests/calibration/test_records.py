@@ -51,7 +51,7 @@ def same(one: CalibrationRecord, other: CalibrationRecord) -> bool:
 def test_type_a_and_b_combine_to_the_root_of_the_sum_of_squares() -> None:
     quantity = offsets()  # 3 and 4 give 5, times 1.96: 9.8
     assert quantity.standard_uncertainty == approx([5e-5, 5e-5])
-    assert quantity.coverage_factor == 1.96
+    assert quantity.coverage_factors == approx([1.96, 1.96])
     low, high = quantity.interval()
     assert low == approx([0.902e-3, -2.098e-3])
     assert high == approx([1.098e-3, -1.902e-3])

@@ -178,6 +178,7 @@ def test_a_table_with_gaps_shows_what_there_is(freqprop: Call, records: RecordFo
         (5e-3, float("nan"), "V", "5 mV, its uncertainty unknown"),
         (1.0, 1e-30, "V", "(1 ± 1e-30) V"),
         (1.0, 123.0, "%", "(1 ± 123) %"),
+        (-1.5e-4, 2e-5, "V^2", "(-0.000150 ± 0.000020) V^2"),  # a µV^2 is 1e-12 V^2, not 1e-6
     ],
 )
 def test_a_value_is_written_to_the_second_digit_of_its_doubt(value: float, doubt: float, unit: str, words: str) -> None:

@@ -91,7 +91,7 @@ def test_a_wiper_that_may_not_be_reached_is_not_told():
 def test_a_stuck_element_is_named_and_gets_no_table():
     bench = opened(0, replaced={"resistors": "resistors: {" + STRAIGHT + ", stuck: [n0-n1]}\n"})
     found = findings(bench, "resistors", **OPTIONS)
-    assert found.verdict.status == "bad"
+    assert found.verdict.status == "doubtful"
     assert any("(branch n0-n1) does not follow what it is told" in words for words in found.verdict.words)
     row = bench.network.tunable_names.index("n0-n1")
     table = by_name(found)["conductance by nominal"]

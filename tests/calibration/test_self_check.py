@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -269,16 +270,40 @@ def test_after_a_new_calibration_the_run_goes_on(tmp_path):
     bench_file = tmp_path / "bench.yaml"
     request = request_of(settings, BenchWishes())
     with open_bench(read_bench_file(bench_file), request, corrected=False) as bench:
-        calibrate(bench, make_procedure("gains", samples=500), tmp_path / "calibrations")
+        old = calibrate(bench, make_procedure("gains", samples=500), tmp_path / "calibrations").record
     run = tmp_path / "run"
     with pytest.raises(BenchChangedError):
         train(settings, run=run)
     assert len(Run(run).start["calibration"]) == 1
+    steps = Run(run).stop["num_events"]["steps"]
     with open_bench(read_bench_file(bench_file), request, corrected=False) as bench:
-        calibrate(bench, make_procedure("gains", samples=500), tmp_path / "calibrations")
+        new = calibrate(bench, make_procedure("gains", samples=500), tmp_path / "calibrations").record
     result = resume(run, calibration=tmp_path / "calibrations")
     assert result.steps == 8 * 75
     assert len(list((run / "files" / "calibration").glob("gains-*.json"))) == 2
+    first, second = Run(run).calibrations
+    assert (first["from_step"], second["from_step"]) == (1, steps + 1)
+    assert [line["seq_num"] for line in Run(run).lines("steps")[:: 8 * 75 - 1]] == [1, 8 * 75]  # so steps count from 1
+    assert [[record["uid"] for record in each["records"]] for each in (first, second)] == [[old.uid], [new.uid]]
+
+
+def test_a_run_that_goes_on_by_the_same_records_lists_them_once(tmp_path):
+    settings = _experiment(tmp_path, "  folder: calibrations\nfaults: {events: [{after: 900, unread: n5}]}\n")
+    with open_bench(
+        read_bench_file(tmp_path / "bench.yaml"), request_of(settings, BenchWishes()), corrected=False
+    ) as bench:
+        calibrate(bench, make_procedure("gains", samples=500), tmp_path / "calibrations")
+    with pytest.raises(BenchChangedError):
+        train(settings, run=tmp_path / "run")
+    with pytest.raises(BenchChangedError):  # nobody mended it
+        resume(tmp_path / "run")
+    run = Run(tmp_path / "run")
+    assert len(run.calibrations) == 1
+    assert not (run.path / "calibrations.jsonl").exists()
+    # Twice from one checkpoint: those steps were done again, by what the second line lists.
+    lines = [{"from_step": 76, "records": []}, {"from_step": 151, "records": [1]}, {"from_step": 76, "records": [2]}]
+    (run.path / "calibrations.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert [(each["from_step"], len(each["records"])) for each in run.calibrations] == [(1, 1), (76, 1)]
 
 
 def test_a_run_without_calibration_takes_none(tmp_path):
@@ -331,3 +356,18 @@ def test_the_experiment_of_these_tests_reads():
     from pathlib import Path
 
     assert parse_experiment(EXPERIMENT, Path("watched.yaml")).model.epochs == 8
+
+
+def test_on_going_on_a_person_hears_of_the_records(freqprop, tmp_path):
+    """A record that has become old since the run began is told, as when it began."""
+    settings = _experiment(tmp_path, "  folder: calibrations\nfaults: {events: [{after: 900, unread: n5}]}\n")
+    with open_bench(
+        read_bench_file(tmp_path / "bench.yaml"), request_of(settings, BenchWishes()), corrected=False
+    ) as bench:
+        calibrate(bench, make_procedure("gains", samples=500), tmp_path / "calibrations")
+    with pytest.raises(BenchChangedError):
+        train(settings, run=tmp_path / "run")
+    start = json.loads((tmp_path / "run" / "start.json").read_text())
+    start["bench_file"]["calibration"]["max_age"] = 1e-3
+    (tmp_path / "run" / "start.json").write_text(json.dumps(start))
+    assert "note: the calibration of gains is stale" in freqprop("resume", str(tmp_path / "run"))[2]

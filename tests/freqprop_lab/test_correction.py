@@ -170,3 +170,23 @@ def test_a_correction_without_anything_changes_nothing(bench):
     corrected = bench.respond(drive)
     assert corrected.a == pytest.approx(plain.a, abs=1e-12)
     assert corrected.b == pytest.approx(plain.b, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("correction", "words"),
+    [
+        (Correction(source_offset=np.zeros(4)), r"source_offset has shape \(4,\); \(2,\), one value a source channel"),
+        (Correction(meter_gain=np.ones((3, 1))), r"meter_gain has shape \(3, 1\); \(3,\), one value a node, is wanted"),
+        (Correction(skews=np.zeros(2)), r"skews has shape \(2,\); \(3,\), one value a node"),
+        (Correction(conductances=(None,) * 5), r"conductances holds 5 tables; 4 are wanted, one a tunable branch"),
+    ],
+)
+def test_a_correction_of_another_bench_is_refused_by_what_does_not_fit(correction, words):
+    with pytest.raises(ValueError, match=words):
+        correction.check(2, 3, 4)
+
+
+def test_a_correction_that_fits_passes():
+    table = ConductanceTable(np.array([1e-3]), np.array([1e-3]))
+    Correction().check(2, 3, 4)
+    Correction(np.ones(2), np.zeros(2), np.ones(3), np.zeros(3), np.zeros(3), np.zeros(3), (None, table)).check(2, 3, 2)
