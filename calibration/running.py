@@ -112,6 +112,9 @@ def run_procedure(
             tell(n_taken, plan.n_records, wanted.says)
             taken = _take(bench, wanted, sampling)
             n_taken, n_samples = n_taken + 1, max(n_samples, taken.record.volts.shape[1])
+            if n_taken == plan.n_records:  # what follows is arithmetic, of minutes on a large network
+                bench.rest()
+                tell(n_taken, plan.n_records, "working it out")
             wanted = process.send(taken)
     except StopIteration as finished:
         findings: Findings = finished.value

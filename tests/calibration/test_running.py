@@ -128,7 +128,28 @@ def test_elements_that_were_turned_are_put_back_when_it_is_stopped(bench):
 def test_progress_is_told(bench):
     told = []
     run_procedure(bench, Slow(), tell=lambda *each: told.append(each))
-    assert told == [(0, 2, ""), (1, 2, "")]
+    assert told == [(0, 2, ""), (1, 2, ""), (2, 2, "working it out")]
+
+
+def test_sources_rest_while_it_is_worked_out(bench):
+    """A reading at full level, and then the arithmetic: nothing is driven meanwhile."""
+
+    class Driving(Slow):
+        name = "driving"
+
+        def _listed(self, subject):
+            return [Measurement(ChannelDrive(subject.resting + np.where(subject.voltage, 1.0, 0.0)))] * 2
+
+        def process(self, subject):
+            first, second = self._listed(subject)
+            yield first
+            yield second
+            seen.append(bench.breadboard.excitation.levels.copy())
+            return Findings((), Verdict("good"))
+
+    seen = []
+    run_procedure(bench, Driving())
+    assert not np.nan_to_num(seen[0]).any()
 
 
 def test_a_corrected_bench_is_not_calibrated_again(bench, tmp_path):
