@@ -76,7 +76,7 @@ def test_the_commands_and_examples_of_a_page_run(
             assert [normal(line) for line in out] == [normal(line) for line in printed], command
     for example in blocks(page, "python"):
         with contextlib.redirect_stdout(io.StringIO()):
-            exec(compile(example, page.name, "exec"), {"__name__": "example"})
+            exec(compile(example, page.name, "exec", dont_inherit=True), {"__name__": "example"})
 
 
 def test_the_readme_shows_what_the_default_run_prints(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from benches import opened
 
 import calibration
 from calibration.errors import ProcedureError
-from calibration.options import options_of, parse
+from calibration.options import options_of, parse, samples
 from calibration.registry import make_procedure, procedure_class, procedure_names
 
 
@@ -106,3 +107,33 @@ def test_a_record_says_what_was_asked_and_what_was_taken():
     # 3 + 2 x 10 drives; 410 samples are 20.5 periods of 20, rounded up.
     assert (found.settings["records"], found.settings["samples"]) == (23, 420)
     assert found.settings["sampling"]["frequency"] == 1000.0
+
+
+def test_a_procedure_of_another_package_is_listed_and_a_broken_one_is_told(mocker):
+    listed = [
+        EntryPoint("offsets", "somewhere:Offsets", "freqprop_lab.procedures"),  # called as ours: not taken
+        EntryPoint("resting", f"{__name__}:Resting", "freqprop_lab.procedures"),
+        EntryPoint("spoilt", "no_such_package:Spoilt", "freqprop_lab.procedures"),
+        EntryPoint("other", f"{__name__}:Resting", "freqprop_lab.procedures"),
+    ]
+    mocker.patch("calibration.registry.entry_points", lambda group: [each for each in listed if each.group == group])
+    assert procedure_names()[-3:] == ["other", "resting", "spoilt"]
+    assert procedure_names().count("offsets") == 1
+    assert make_procedure("resting", samples=7) == Resting(samples=7)
+    with pytest.raises(ProcedureError, match="spoilt comes with the package no_such_package:Spoilt, which fails to"):
+        make_procedure("spoilt")
+    with pytest.raises(ProcedureError, match='is no Procedure with the name "other"'):
+        make_procedure("other")
+
+
+@dataclass(frozen=True)
+class Resting(calibration.ListedProcedure):
+    samples: int = samples(100)
+    name = "resting"
+    title = "a test"
+
+    def measurements(self, subject):
+        return []
+
+    def evaluate(self, subject, measured, taken):
+        raise NotImplementedError
