@@ -32,7 +32,7 @@ nudge: {{source: resistor, resistance: 1 kOhm}}
 sampling: {{frequency: 100 Hz, samples_per_period: 20, periods: 5}}
 source: {{gain_error: 2 %, offset: 5 mV, bits: 16}}
 meter:
-  {{gain_error: 2 %, offset: 5 mV, noise: 1 mV, bits: 16, hum: {hum}, hidden_skew: 30 us, skew: 10 us, pickup: 1 mV,
+  {{gain_error: 2 %, offset: 5 mV, noise: {noise}, bits: 16, hum: {hum}, hidden_skew: 30 us, skew: 10 us, pickup: 1 mV,
    certified: {{nodes: [n0], gain: 0.01 %, offset: 0.1 mV}}}}
 resistors: {{{resistors}}}
 parts: {{source_resistance_tolerance: 0.01 %}}
@@ -51,9 +51,9 @@ POTENTIOMETERS = (
 CONTINUOUS = "tolerance: 20 %"
 
 
-def random_bench(seed: int, resistors: str = POTENTIOMETERS, hum: str = "2 mV") -> NumericBench:
+def random_bench(seed: int, resistors: str = POTENTIOMETERS, hum: str = "2 mV", noise: str = "1 mV") -> NumericBench:
     """Open a bench whose hidden truth and noise hang on the seed, its elements set between 0.1 and 1 mS."""
-    text = BENCH.format(seed=seed, resistors=resistors, hum=hum)
+    text = BENCH.format(seed=seed, resistors=resistors, hum=hum, noise=noise)
     bench = open_bench(check_bench(parse_yaml(text, Path("bench.yaml")), Path()), BenchRequest(seed=seed))
     assert isinstance(bench, NumericBench)
     rng = np.random.default_rng(seed + 1000)
