@@ -319,17 +319,17 @@ class LevelsFit:
         found[self.layout.source_gain], found[self.layout.meter_gain] = assumed.source_gain, assumed.meter_gain
         return found
 
-    def verdict(self, *more: str) -> Verdict:
-        """Say whether model and noise explain the readings."""
+    def verdict(self, problems: Sequence[str] = (), remarks: Sequence[str] = ()) -> Verdict:
+        """Say whether model and noise explain the readings; with problems it is doubtful at best. The worst first."""
         misfit = self.misfit
-        words = [f"the readings depart from the model by {misfit:.3g} times their noise (1 is expected)", *more]
-        status: Status = "good" if misfit < _GOOD else "doubtful" if misfit < _BAD else "bad"
+        said = f"the readings depart from the model by {misfit:.3g} times their noise (1 is expected)"
         if not self.found.is_settled:
-            words.append("the search for the best values did not come to its end: take them with care")
-            status = "doubtful" if status == "good" else status
-        if misfit >= _GOOD:
-            words.append(f"most of it at {shown(self._worst())}; run freqprop calibrate wiring, and look for ripple")
-        return Verdict(status, tuple(words))
+            problems = ["the search for the best values did not come to its end: take them with care", *problems]
+        if misfit < _GOOD:
+            return Verdict.of(problems, [said, *remarks])
+        status: Status = "doubtful" if misfit < _BAD else "bad"
+        where = f"most of it at {shown(self._worst())}; run freqprop calibrate wiring, and look for ripple"
+        return Verdict(status, (f"{said}, {where}", *problems, *remarks))
 
     def residuals(self, state: int = 0) -> Array:
         """Return what the model leaves of a state's readings, over their noise as read, (drive, read node)."""

@@ -93,7 +93,7 @@ class Gains(_ConstantLevels):
         fit = LevelsFit(subject, [state], afresh=True)
         return Findings(
             fit.instrument_quantities(),
-            fit.verdict(*_untold(fit, without=CONDUCTANCE)),
+            fit.verdict(remarks=_untold(fit, without=CONDUCTANCE)),
             {},
             _ASSUMED,
             _raw_of(state, taken) | {RESIDUALS: fit.residuals()},
@@ -113,11 +113,11 @@ class NetworkConductances(_ConstantLevels):
         state = State.of(measured, taken)
         fit = LevelsFit(subject, [state])
         quantity, is_told = fit.conductance_quantity(), CONDUCTANCE not in fit.untold()
-        far = _far_words(subject, quantity)
-        verdict = fit.verdict(*far, *_untold(fit), *([] if is_told else _what_would_help(subject, fit)))
+        help_needed = [] if is_told else [*_untold(fit, only=CONDUCTANCE), *_what_would_help(subject, fit)]
+        verdict = fit.verdict([*_far_words(subject, quantity), *help_needed], _untold(fit, without=CONDUCTANCE))
         return Findings(
             (quantity, *fit.instrument_quantities()),
-            verdict if is_told and not far else verdict.at_least("doubtful"),
+            verdict,
             {},
             _ASSUMED,
             _raw_of(state, taken) | {RESIDUALS: fit.residuals(), "covariance": fit.tunable_covariance()},
@@ -134,11 +134,11 @@ def _raw_of(state: State, taken: Sequence[Taken]) -> dict[str, Any]:
     }
 
 
-def _untold(fit: LevelsFit, without: str = "") -> list[str]:
+def _untold(fit: LevelsFit, *, only: str = "", without: str = "") -> list[str]:
     return [
         f"{name} of {shown(labels)} is hardly better known than before: these channels don't tell it"
         for name, labels in fit.untold().items()
-        if name != without
+        if name != without and only in ("", name)
     ]
 
 

@@ -101,9 +101,7 @@ class Resistors(ListedProcedure):
             ]
         words = [*_stuck_words(subject, labels, elements, stuck), *_far_words(subject, labels, elements, stuck)]
         words += _unseen_words(subject, known)
-        verdict = fit.verdict(*words, *_told_words(visits, self.again))
-        if words:
-            verdict = verdict.at_least("doubtful")  # not bad: the others' tables are to be used
+        verdict = fit.verdict(words, _told_words(visits, self.again))  # not bad: the others' tables are to be used
         return Findings(
             tuple(quantities),
             verdict,

@@ -7,7 +7,7 @@ import platform
 import re
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from typing import Any, Literal, Self
@@ -94,10 +94,6 @@ class Verdict:
     def of(cls, problems: Sequence[str], remarks: Sequence[str] = ()) -> Self:
         """Return good where nothing is a problem, else doubtful; problems are told first."""
         return cls("doubtful" if problems else "good", (*problems, *remarks))
-
-    def at_least(self, status: Status) -> Self:
-        """Return the verdict with the worse of two statuses."""
-        return replace(self, status=max(self.status, status, key=_STATUSES.index))
 
 
 def software_versions() -> dict[str, str]:
