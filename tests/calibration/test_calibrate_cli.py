@@ -327,3 +327,15 @@ def test_volts_in_another_unit_are_refused(freqprop, bench_file):
     status, _, err = freqprop("calibrate", "gains", str(bench_file), "--dry-run", "--volts", "5 mA")
     assert status == 2
     assert "'--volts': \"5 mA\" is not in V; a number with the unit V, such as 5 mV, is wanted" in err
+
+
+def test_where_an_instrument_fails_all_says_what_it_had_done(freqprop, bench_file, monkeypatch):
+    """At rest nothing clips; driven by 1 V a meter of 0.5 V does."""
+    monkeypatch.setattr("calibration.registry.procedure_names", lambda: ["noise", "gains", "network"])
+    bench_file.write_text(TEXT.replace("noise: 1 mV", "noise: 1 mV, range: 0.5 V"))
+    status, out, err = freqprop("calibrate", "all", str(bench_file), "--json", "--folder", "my records")
+    assert status == 1
+    assert [json.loads(line)["procedure"] for line in out.splitlines()] == ["noise"]
+    assert "at the end of the range" in err
+    again = f"freqprop calibrate all {bench_file} --from gains --folder 'my records'"
+    assert err.splitlines()[-1] == f"  Recorded: noise. Go on with: {again}"
