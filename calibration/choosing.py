@@ -26,6 +26,13 @@ from freqprop_lab.bench import Bench
 
 _BELIEVED = ("gains", "relaxation")  # the records that other procedures go by
 _FINAL = ("bias",)  # where a bad record shuts out the older ones too
+_CORRECTED = {
+    "offsets": "offsets are",
+    "gains": "gains are",
+    "skew": "skews are",
+    "resistors": "conductances are",
+    "bias": "what is picked up of the nudge is",
+}
 _SAME_FREQUENCY = 0.01  # relative: a pickup is off by no more than that
 
 
@@ -85,17 +92,24 @@ def believed(folder: RecordFolder, bench: Bench, instruments: Sequence[Instrumen
 
 
 def words_of_refusals(procedure: str, chosen: Chosen) -> list[str]:
-    """Say which records were passed over and why; and where a bad one was, what is used in its place."""
+    """Say which records were passed over and why; and what follows: an older one is used, or nothing is corrected."""
     words = [f"{refusal.path.name} is not used: {refusal.reason}" for refusal in chosen.refused]
-    bad: list[Refusal] = [refusal for refusal in chosen.refused if refusal.why is Why.BAD]
-    if bad and chosen.record is None:
-        words.append(f"so {procedure} corrects nothing")
-    elif bad and chosen.record is not None:
-        words.append(
-            f"in its place the record of {procedure} of {chosen.record.time:%Y-%m-%d %H:%M} is used, which is of "
-            "before the bench was found so and may be wrong by now"
-        )
+    own = [refusal for refusal in chosen.refused if _is_of(procedure, refusal)]
+    if own and chosen.record is None:
+        words.append(f"so {_CORRECTED.get(procedure, procedure)} NOT corrected")
+    elif own and chosen.record is not None:
+        older = f"in its place the record of {procedure} of {chosen.record.time:%Y-%m-%d %H:%M} is used"
+        is_bad = any(refusal.why is Why.BAD for refusal in own)
+        words.append(f"{older}, which is of before the bench was found so and may be wrong by now" if is_bad else older)
     return words
+
+
+def _is_of(procedure: str, refusal: Refusal) -> bool:
+    """Say whether a refused file is of a procedure, by its name, or by the one that it was written as.
+
+    A file whose name is no record's is refused for every procedure.
+    """
+    return refusal.path.name.startswith(f"{procedure}-") or f"was written as {procedure}-" in refusal.reason
 
 
 def _max_age(bench: Bench) -> timedelta | None:

@@ -27,7 +27,7 @@ from calibration.records import CalibrationRecord, Chosen, Quantity, RecordFolde
 from calibration.registry import correcting_procedures
 from calibration.running import identities
 from freqprop_lab.bench import Bench, Corrector
-from freqprop_lab.config import BenchSettings, CalibrationSection, FileError
+from freqprop_lab.config import BenchSettings, FileError
 from freqprop_lab.names import nearest, shown
 from freqprop_lab.values import Array, ConductanceTable, Correction, UsedRecord
 
@@ -46,6 +46,8 @@ class RecordsCorrector(Corrector):
             return Correction()
         folder = RecordFolder(settings.folder / str(settings.model.calibration.folder))
         chosen = chosen_records(folder, bench, datetime.now(UTC))
+        if not chosen:
+            return Correction(notes=("calibration.use is empty, so no record is used and nothing is corrected",))
         if all(each.record is None for each in chosen.values()):
             raise _none_usable(settings, folder, chosen)
         return correction_of(bench, folder, chosen)
@@ -70,20 +72,25 @@ def chosen_records(folder: RecordFolder, bench: Bench, now: datetime) -> dict[st
 
     Which are used, and from what age on they are stale: `calibration` in the bench file. Raises FileError.
     """
-    correcting, section = correcting_procedures(), CalibrationSection()
-    if bench.settings is not None and bench.settings.model.calibration is not None:
-        section, document = bench.settings.model.calibration, bench.settings.document
-        for number, name in enumerate(section.use or ()):
-            if name not in correcting:
-                message = f'calibration.use: "{name}" corrects nothing.{nearest(name, correcting)} '
-                place = document.line(("calibration", "use", number))
-                raise FileError(document.path, f"{message}Allowed: {shown(correcting)}", place)
+    used = correcting_procedures() if bench.settings is None else used_procedures(bench.settings)
     present = identities(bench)
-    return {
-        name: newest_fit(folder, name, bench, present, now, raw=False)
-        for name in correcting
-        if name in (section.use or correcting)
-    }
+    return {name: newest_fit(folder, name, bench, present, now, raw=False) for name in used}
+
+
+def used_procedures(settings: BenchSettings) -> list[str]:
+    """Return the procedures whose records a bench file lets correct its bench: all that can, unless it names them.
+
+    Raises FileError, with the line, for a name of another.
+    """
+    correcting, section, document = correcting_procedures(), settings.model.calibration, settings.document
+    if section is None or section.use is None:
+        return correcting
+    for number, name in enumerate(section.use):
+        if name not in correcting:
+            message = f'calibration.use: "{name}" corrects nothing.{nearest(name, correcting)} '
+            place = document.line(("calibration", "use", number))
+            raise FileError(document.path, f"{message}Allowed: {shown(correcting)}", place)
+    return [name for name in correcting if name in section.use]
 
 
 def correction_of(bench: Bench, folder: RecordFolder, chosen: Mapping[str, Chosen]) -> Correction:
@@ -112,7 +119,7 @@ def correction_of(bench: Bench, folder: RecordFolder, chosen: Mapping[str, Chose
         pickup=_pickup(newest, meters, meter_gain, skews),
         conductances=newest.tables(elements),
         records=tuple(used),
-        notes=(*_notes(bench, folder, chosen), *_untold(bench, newest)),
+        notes=tuple(dict.fromkeys((*_notes(bench, folder, chosen), *_untold(bench, newest)))),  # each once
     )
     correction.check(len(leads), len(meters), len(elements))
     return correction

@@ -28,6 +28,20 @@ class Option:
         """As the command line writes it."""
         return f"--{self.name.replace('_', '-')}"
 
+    @property
+    def bounds(self) -> str:
+        """Which values are allowed: "from 1e-06 to 0.5"; nothing where all are."""
+        return " ".join(f"{word} {end:g}" for word, end in (("from", self.low), ("to", self.high)) if end is not None)
+
+    @property
+    def help(self) -> str:
+        """What it means, with its default, its bounds and their unit."""
+        unit = "" if self.unit in ("", FRACTION) else f" {self.unit}"
+        share = ", or in per cent: 5 %" if self.unit == FRACTION else ""
+        bounds = f"; {self.bounds}{unit}" if self.bounds else ""
+        default = f"{self.default:g}" if isinstance(self.default, float) else f"{self.default}"
+        return f"{self.says} [{default}{unit} if left out{bounds}{share}]"
+
     def check(self, value: Any, procedure: str) -> None:
         """Raise ProcedureError for a value of another kind, or beyond the bounds."""
         number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
@@ -40,8 +54,8 @@ class Option:
         if fits and number:
             fits = (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
         if not fits:
-            ends = [f"{word} {end:g}" for word, end in (("from", self.low), ("to", self.high)) if end is not None]
-            raise ProcedureError(f"{procedure}: {self.flag} is {value!r}; {' '.join([wanted, *ends])} is wanted")
+            allowed = f"{wanted} {self.bounds}".rstrip()
+            raise ProcedureError(f"{procedure}: {self.flag} is {value!r}; {allowed} is wanted")
 
 
 def option(

@@ -119,6 +119,7 @@ class Procedure(ABC):
     title: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ()
     wants_corrected_bench: ClassVar[bool] = False
+    goes_by: ClassVar[tuple[str, ...]] = ()  # procedures whose records it takes its absolute values from
 
     def __post_init__(self) -> None:
         """Hold the options against their bounds."""

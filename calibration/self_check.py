@@ -9,6 +9,9 @@ The cause with the best likelihood is named; where another is nearly as likely, 
 Elements that come from elsewhere don't come back exactly: hysteresis, pulses, contacts. So they always come from the
 same side, and the first probe is repeated a few times, away and back, which tells by how much s of themselves they
 scatter; S has s^2 J J' too, and a change is held against that.
+
+With enough samples everything has moved. So a size can be set by which readings may move: only what they moved by
+beyond that is held against S.
 """
 
 from __future__ import annotations
@@ -155,11 +158,17 @@ class SelfCheck(BenchWatch):
 
     def _chance(self, subject: Subject, volts: Array, noise: Array) -> float:
         change, variance = self._change(subject, volts, noise)
+        change = np.sign(change) * np.maximum(np.abs(change) - self._let_pass(subject), 0.0)
         columns = self._columns(subject, len(change)) if self._scatter else None
         if columns is None:
             return float(chdtrc(change.size, float((change**2 / variance).sum())))
         covariance = np.diag(variance.ravel()) + self._scattered() * columns @ columns.T
         return float(chdtrc(change.size, float(change.ravel() @ np.linalg.solve(covariance, change.ravel()))))
+
+    def _let_pass(self, subject: Subject) -> float:
+        """Return by how much any reading may move without a word, V."""
+        swings = np.ptp(self._first[:, subject.read], axis=0)
+        return self._section.least * float(np.max(swings, initial=0.0)) / 2
 
     def _scattered(self) -> float:
         """Return the variance of ln G between a visit and the mean of the first ones, by scatter alone."""

@@ -106,6 +106,7 @@ class NetworkConductances(_ConstantLevels):
 
     name = "network"
     title = "conductances of all branches"
+    goes_by = ("gains",)
     needs = ("gains, so that absolute values are traceable", "a known series resistor, or an ammeter, as reference")
 
     def evaluate(self, subject: Subject, measured: Sequence[Measurement], taken: Sequence[Taken]) -> Findings:

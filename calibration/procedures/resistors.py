@@ -56,6 +56,7 @@ class Resistors(ListedProcedure):
 
     name = "resistors"
     title = "conductance by code of every tunable element"
+    goes_by = ("gains",)
     needs = ("gains before it", "a known series resistor, or an ammeter, as reference of absolute values")
 
     def __post_init__(self) -> None:

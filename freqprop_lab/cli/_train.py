@@ -78,6 +78,7 @@ def train(
     2 wrong use or wrong file, 130 interrupted.
     """
     from freqprop_lab import session  # noqa: PLC0415
+    from freqprop_lab.runs import Run  # noqa: PLC0415
 
     if options["seeds"] and options["seed"] is not None:
         raise click.UsageError("--seed and --seeds: give one of them")
@@ -90,14 +91,20 @@ def train(
         _ensemble.train_seeds(settings, options["seeds"], _ROWS, **places, options=options, arguments=arguments)
         return
     with session.load_bench(bench, settings, wishes) as opened:
+        for note in () if opened.correction is None else opened.correction.notes:
+            _note(note)  # also where no progress is wanted: it may be that nothing is corrected
         if not options["quiet"]:
             tell_of_netlist(settings, opened)
             _tell_what_is_left_out(opened.unread_branches())
-            _tell_of_calibration(opened)
+            _say(session.words_of_records(opened))
+            beyond = _beyond_at_start(settings, opened, start_from)
+            _note(beyond)
             _tell_of_slowness(settings, opened)
             _tell_of_size(settings, opened)
         with progress_line(quiet=options["quiet"]) as tell:
             result = session.train(settings, opened, run=run, start_from=start_from, tell=tell, arguments=arguments)
+        if not options["quiet"] and not beyond:
+            _note(session.words_beyond_tables(opened, Run(result.run).checkpoint.arrays["wished"]))
         words = (
             f"{len(opened.network.nodes)} nodes, {len(opened.network.tunable)} tunable branches, {opened.ports} ports"
         )
@@ -112,13 +119,14 @@ def train(
 def resume(run: Path, calibration: Path | None, *, as_json: bool, quiet: bool) -> None:
     """Go on with RUN (a folder, or `last`) where it was stopped or killed; it ends as if it had not been.
 
-    A finished run is left as it is, and its result printed. After a bench has changed and was calibrated anew, name
-    the folder of its records.
+    A finished run is left as it is, and its result printed. After a probe saw the bench change, mend it; where it was
+    calibrated anew for that, name the folder of its records.
     """
     from freqprop_lab import session  # noqa: PLC0415
 
     with progress_line(quiet=quiet) as tell:
-        result = session.resume(run, calibration=calibration, tell=tell, note=_note)
+        corrected = (lambda _: None) if quiet else _say
+        result = session.resume(run, calibration=calibration, tell=tell, note=_note, corrected=corrected)
     _show(result, as_json=as_json, words="resumed")
 
 
@@ -150,13 +158,25 @@ def _tell_what_is_left_out(unread: list[str]) -> None:
         click.echo(f"note: no meter reads both ends of {shown(unread)}; they keep their conductances", err=True)
 
 
-def _tell_of_calibration(bench: Bench) -> None:
-    for note in () if bench.correction is None else bench.correction.notes:
-        _note(note)
+def _beyond_at_start(settings: ExperimentSettings, bench: Bench, start_from: Path | None) -> str:
+    """Say which of the first conductances no calibration tells of."""
+    from freqprop_lab import session  # noqa: PLC0415
+    from freqprop_lab.runs import Run  # noqa: PLC0415
+
+    if bench.correction is None or bench.correction.conductances is None:
+        return ""
+    job = session.prepare(settings, bench)
+    wished = job.first_conductances() if start_from is None else job.conductances_of(Run(start_from))
+    return session.words_beyond_tables(bench, wished.clip(job.lowest, job.highest))
 
 
 def _note(words: str) -> None:
-    click.echo(f"note: {words}", err=True)
+    _say(words and f"note: {words}")
+
+
+def _say(words: str) -> None:
+    if words:
+        click.echo(words, err=True)
 
 
 def _tell_of_slowness(settings: ExperimentSettings, bench: Bench) -> None:

@@ -73,20 +73,23 @@ class SelfCheckSection(Section):
     """A probe between epochs: one known drive, at the conductances with which the run began.
 
     every: so many epochs. samples: of its record. volts: how far sources leave their rest. k: how many standard
-    uncertainties a reading may move (several channels at once count together).
+    uncertainties a reading may move (several channels at once count together). least: so much of the probe's size every
+    reading may move besides, however surely it did; the size is half the swing of the reading that swings most.
     """
 
     every: Annotated[int, Field(ge=1)] = 1
     samples: Annotated[int, Field(ge=20, le=10_000_000)] = 2000
     volts: Annotated[Volts, Field(gt=0)] = 1.0
     k: Annotated[float, Field(ge=3)] = 5.0
+    least: Annotated[Fraction, Field(ge=0, lt=1)] = 0.0
 
 
 class CalibrationSection(Section):
     """Which calibration corrects the bench, and what calibration goes by.
 
-    folder: of the records, beside this file; None: none corrects it yet. use: records of these procedures only.
-    max_age: a record older than that is told as stale, beside one past its own expiry. self_check: None for no probe.
+    folder: of the records, beside this file; None: none corrects it yet. use: records of these procedures only,
+    of none if empty. max_age: a record older than that is told as stale, beside one past its own expiry. self_check:
+    None for no probe.
     """
 
     folder: Annotated[str, Field(min_length=1)] | None = None

@@ -1,5 +1,6 @@
 """From files to a finished run: opens what an experiment needs, trains, leaves everything safe and on record."""
 
+from freqprop_lab.session._calibration import words_beyond_tables, words_of_records
 from freqprop_lab.session._ensemble import Ensemble, SeedRun, Spread, train_seeds
 from freqprop_lab.session._job import BenchWishes, Job, default_bench, load_bench, load_experiment, prepare, request_of
 from freqprop_lab.session._record import log_bytes, recorded_bench, recorded_experiment
@@ -30,4 +31,6 @@ __all__ = [
     "resume",
     "train",
     "train_seeds",
+    "words_beyond_tables",
+    "words_of_records",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import shutil
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -17,8 +16,8 @@ from freqprop_lab.bench import Bench
 from freqprop_lab.config import BenchSettings, Document, ExperimentFile, ExperimentSettings, check_bench, validate
 from freqprop_lab.instruments import Instrument
 from freqprop_lab.network import Network
-from freqprop_lab.runs import Run, RunError, RunFolder
-from freqprop_lab.values import Correction
+from freqprop_lab.runs import Run, RunError
+from freqprop_lab.session._calibration import keep_records, used_records
 
 _FILES = "files"
 _LIBRARIES = ("freqprop-lab", "numpy", "scipy")
@@ -42,7 +41,7 @@ def start_document(
     if settings is not None:
         texts["bench.yaml"] = settings.document.text
         bench_file = _moved(settings.document.data, settings.folder, copies)
-        _keep_records(bench_file, bench.correction, copies)
+        keep_records(bench_file, bench.correction, copies, _FILES)
     request = bench.request
     document = {
         "uid": str(uuid.uuid4()),
@@ -125,50 +124,6 @@ def _moved(data: Mapping[str, Any], folder: Path, copies: dict[str, Path]) -> di
             copies[name] = source
             moved[section] = {**inner, "file": name}
     return moved
-
-
-def _keep_records(bench_file: dict[str, Any], correction: Correction | None, copies: dict[str, Path]) -> None:
-    """Let the run's folder hold the calibration records that it used, and its bench file name them there."""
-    if correction is None or not isinstance(bench_file.get("calibration"), dict):
-        return
-    folder = f"{_FILES}/calibration"
-    for record in correction.records:
-        path = Path(record.path)
-        for file in (path, path.with_suffix(".npz")):
-            if file.is_file():
-                copies[f"{folder}/{file.name}"] = file
-    bench_file["calibration"] = {**bench_file["calibration"], "folder": folder}
-
-
-def used_records(bench: Bench) -> list[dict[str, Any]]:
-    """Return the calibration records by which a bench is corrected, as a run's files list them."""
-    return [] if bench.correction is None else [dict(vars(record)) for record in bench.correction.records]
-
-
-def note_records(run: Run, folder: RunFolder, bench: Bench, steps: int) -> None:
-    """List the records by which a resumed run goes after so many steps, where they aren't those that it went by."""
-    now, before = used_records(bench), run.calibrations[-1]["records"]
-    if {one["checksum"] for one in now} != {one["checksum"] for one in before}:
-        folder.note("calibrations", {"from_step": steps + 1, "time": time.time(), "records": now})
-
-
-def take_records(run: Run, folder: Path) -> None:
-    """Copy the calibration records of a folder into a run's own, where the newest of each kind will be used.
-
-    Raises RunError for a run that goes by no calibration, and for a folder without records.
-    """
-    own = (run.start["bench_file"] or {}).get("calibration")
-    if not isinstance(own, dict) or own.get("folder") is None:
-        raise RunError(f"run {run.path} goes by no calibration, so none can take its place; leave --calibration out")
-    records = sorted(folder.glob("*.json"))
-    if not records:
-        raise RunError(f"{folder} holds no calibration records; run freqprop calibrate first")
-    place = run.path / own["folder"]
-    place.mkdir(parents=True, exist_ok=True)
-    for path in records:
-        for file in (path.with_suffix(".npz"), path):
-            if file.is_file() and not (place / file.name).exists():
-                shutil.copyfile(file, place / file.name)
 
 
 def _columns(keys: Sequence[tuple[str, list[int], str, str]]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 from freqprop_lab.bench import open_bench
 from freqprop_lab.config import read_bench_file
 from freqprop_lab.runs import Run
+from freqprop_lab.session._calibration import refuse_damaged_records
 from freqprop_lab.session._job import BenchWishes, Job, prepare, request_of
 from freqprop_lab.session._record import recorded_bench, recorded_experiment
 from freqprop_lab.trainer import State
@@ -57,9 +58,12 @@ class Applied:
 def evaluate_rows(run: Run, data: Path, bench: Path | None = None) -> Answers:
     """Drive the trained network with the rows of a CSV file and read the answers.
 
-    bench: a bench file to answer on, with the run's conductances; the run's own bench if None. Raises FileError.
+    bench: a bench file to answer on, with the run's conductances; the run's own bench if None. Raises FileError;
+    RunError where a calibration record that the run's own bench goes by is damaged.
     """
     experiment = recorded_experiment(run)
+    if bench is None:
+        refuse_damaged_records(run, "name a bench file with --bench")
     settings = recorded_bench(run) if bench is None else read_bench_file(bench)
     with open_bench(settings, request_of(experiment, _wishes(run))) as opened:
         job = prepare(experiment, opened)

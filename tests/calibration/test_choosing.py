@@ -74,7 +74,7 @@ def test_a_bad_record_corrects_nothing_and_says_what_to_do(bench, tmp_path):
     assert made.notes == (
         f"{path.name} is not used: its verdict is bad: the readings depart from the model. Mend that, then run "
         "freqprop calibrate gains anew",
-        "so gains corrects nothing",
+        "so gains are NOT corrected",
     )
     chosen = chosen_records(RecordFolder(tmp_path), bench, NOW)["gains"]
     assert [refusal.why for refusal in chosen.refused] == [Why.BAD]
@@ -94,7 +94,51 @@ def test_where_no_subtraction_holds_no_older_pickup_is_subtracted_either(bench, 
     add(tmp_path, bench, "bias", status="bad", words=("it depends on the levels",))
     made = correction(tmp_path, bench)
     assert made.pickup is None
-    assert made.notes[-1] == "so bias corrects nothing"
+    assert made.notes[-1] == "so what is picked up of the nudge is NOT corrected"
+
+
+def test_in_place_of_a_damaged_record_an_older_one_is_used_and_that_is_told(bench, tmp_path):
+    add(tmp_path, bench, hours=30)
+    damaged = add(tmp_path, bench)
+    damaged.with_suffix(".npz").unlink()
+    made = correction(tmp_path, bench)
+    assert made.meter_gain[0] == 1.5
+    assert made.notes[0].startswith(f"{damaged.name} is not used: its arrays file {damaged.stem}.npz is missing")
+    assert made.notes[1] == "in its place the record of gains of 2026-02-28 06:00 is used"
+
+
+def test_a_misnamed_record_is_told_once_with_what_is_not_corrected_for_it(bench, tmp_path):
+    """Nobody knows by its name whose it is, so that it is looked at for every procedure; it says so itself."""
+    path = add(tmp_path, bench)
+    path.rename(tmp_path / "of-monday.json")
+    (tmp_path / "notes.json").write_text("{}")
+    add(tmp_path, bench, "skew")
+    notes = correction(tmp_path, bench).notes
+    assert [note.split()[0] for note in notes] == ["of-monday.json", "notes.json", "so"]
+    assert notes[0].startswith(f"of-monday.json is not used: was written as {path.stem}.json")
+    assert notes[2] == "so gains are NOT corrected"
+
+
+def test_no_procedure_at_all_may_be_used(bench, tmp_path):
+    """An empty list is no list that was left out."""
+    (tmp_path / "parts.csv").write_text(PARTS)
+    with board(tmp_path) as plain:
+        add(tmp_path, plain, "skew")
+        add(tmp_path, plain)
+
+    def corrected_by(use):
+        text = f"{BOARD}calibration: {{folder: ., use: {use}}}\n"
+        with open_bench(check_bench(parse_yaml(text, tmp_path / "bench.yaml"), tmp_path)) as made:
+            now = datetime.now(UTC)
+            names = [record.procedure for record in made.correction.records]
+            return names, made.correction.notes, correction_from(made, RecordFolder(tmp_path), now) is None
+
+    assert corrected_by("[skew]")[0] == ["skew"]
+    assert corrected_by("[]") == (
+        [],
+        ("calibration.use is empty, so no record is used and nothing is corrected",),
+        True,
+    )
 
 
 def test_a_doubtful_record_corrects_with_a_note(bench, tmp_path):

@@ -100,6 +100,29 @@ def test_a_pulled_lead_is_noticed_however_elements_scatter():
             watch.check(bench)
 
 
+@pytest.mark.parametrize(("least", "drift", "stops"), [(0, 1e-3, True), (5e-3, 1e-3, False), (5e-3, 2e-2, True)])
+def test_what_matters_to_nobody_can_be_let_pass(least, drift, stops):
+    """A gain drifts by 0.1 %: 10000 samples show it, and it is less than 0.2 % of half the widest swing. 2 % is more.
+
+    The channel is the one that swings most, from -r or less to r: so its readings are within twice half its swing.
+    """
+    with opened(0) as bench:
+        watch = SelfCheck(SelfCheckSection(samples=10_000, least=least))
+        watch.begin(bench)
+        first = watch.state()["first"]
+        widest = int(np.ptp(first, axis=0).argmax())
+        assert first[:, widest].min() < 0 < first[:, widest].max()
+        _trained(bench)
+        gains = np.ones((first.shape[1], 1))
+        gains[widest] += drift
+        _with_records(bench, lambda record: replace(record, volts=record.volts * gains))
+        if not stops:
+            _check_often(watch, bench, 20)
+            return
+        with pytest.raises(BenchChangedError, match=rf"the gain of meter channel meter/{widest} at node"):
+            watch.check(bench)
+
+
 def _with_records(bench, change):
     """Let every record of a bench be changed, as a broken meter would."""
     measure = bench.measure_channels
