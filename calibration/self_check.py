@@ -1,10 +1,7 @@
 """The probe between epochs: one known drive at known conductances; what moved since the first one, and who did it.
 
-Every channel's reading is compared with that of the first probe. A change r with covariance S is held against each
-cause that one part could be, its size free: a meter channel (one reading moves), a source channel (its column of
-transfers), an element (Z b: by Sherman and Morrison the exact direction of any change of one conductance); and against
-causes that many parts share: all conductances drift, all gains drift (S grows by s^2 J J', s by maximum likelihood).
-The cause with the best likelihood is named; where another is nearly as likely, both are.
+Every channel's reading is compared with that of the first probe; a change r is held against its covariance S, and the
+cause that is likeliest is named (`suspects`).
 
 Elements that come from elsewhere don't come back exactly: hysteresis, pulses, contacts. So they always come from the
 same side, and the first probe is repeated a few times, away and back, which tells by how much s of themselves they
@@ -17,19 +14,19 @@ beyond that is held against S.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 from scipy.special import chdtrc, ndtr
 
-from calibration.direct_model import DirectModel, Solved, Sources
+from calibration.direct_model import DirectModel, Sources
 from calibration.drives import sizes, subject_conductances
 from calibration.errors import CalibrationError, ModelError
 from calibration.reading import left_by_converters, readings
 from calibration.subject import Subject, subject_of
+from calibration.suspects import Fit, Suspects
 from freqprop_lab.bench import Bench, BenchChangedError, BenchWatch
 from freqprop_lab.config import SelfCheckSection
 from freqprop_lab.values import Array, ChannelDrive, Record
@@ -42,25 +39,7 @@ _SAME = 1e-9  # relative: closer than this two conductances are one
 _SCATTERS = 2.0  # of log likelihood: what a scatter must explain to be believed, and how far its upper limit may lie
 _SIZES = np.linspace(np.log(1e-7), np.log(1.0), 400)  # of a scatter that are tried, relative, log
 _ALARM = 3.5  # standard uncertainties: from here on the other patterns are taken too
-_NEARLY = 3.0  # of log likelihood: 20 to 1
 _MOVES = 0.3  # of what another value of an element should do: one that does less is stuck
-_SHARED_COST = 2.0  # of log likelihood: what many parts must explain better than one
-_CALIBRATED = 0.03  # relative: how well a calibrated model tells what a change does
-_OPEN = 0.02  # of its conductance: a branch that has no more is open, or shorted the other way round
-_SILENT = 3.0  # standard uncertainties of an offset: a channel that reads no more reads nothing
-
-
-@dataclass(frozen=True)
-class _Cause:
-    """What could have changed: in words, and how likely the change is by it (log, up to a constant).
-
-    element: which tunable one is meant, if one is, and what it would have now, S.
-    """
-
-    words: str
-    likelihood: float
-    element: int | None = None
-    now: float = 0.0
 
 
 class SelfCheck(BenchWatch):
@@ -206,7 +185,7 @@ class SelfCheck(BenchWatch):
         )
 
     def _likely_words(self, bench: Bench, subject: Subject, volts: Array, change: Array, variance: Array) -> list[str]:
-        suspects = _Suspects(subject, _levels(subject, self._section.volts), self._conductances)
+        suspects = Suspects(subject, _levels(subject, self._section.volts), self._conductances)
         likely = suspects.likeliest(volts, change, variance)
         element = likely[0].element
         if element is not None and self._is_stuck(bench, subject, element, volts[0]):
@@ -231,7 +210,7 @@ class SelfCheck(BenchWatch):
         ]
         moved, noise = self._probe(bench, subject, range(1))
         wanted = expected[1] - expected[0]
-        seen = _Fit.of(wanted, (moved[0] - volts)[subject.read], noise[0][subject.read] ** 2).size
+        seen = Fit.of(wanted, (moved[0] - volts)[subject.read], noise[0][subject.read] ** 2).size
         return bool(wanted.any()) and abs(seen) < _MOVES
 
 
@@ -293,171 +272,3 @@ def _levels(subject: Subject, volts: float) -> Array:
     size = sizes(subject, volts)
     drawn = np.random.default_rng(_PATTERNS).uniform(-1, 1, (_PATTERNS, len(size)))
     return np.asarray(subject.resting + size * np.sign(drawn) * (_LEAST + (1 - _LEAST) * np.abs(drawn)))
-
-
-class _Suspects:
-    """Every cause of a change that is known of, at the probe's levels and conductances, S, (tunable,).
-
-    Directions and changes are (pattern, read node).
-    """
-
-    def __init__(self, subject: Subject, levels: Array, tunable: Array) -> None:
-        self._subject = subject
-        self._read = np.flatnonzero(subject.read)
-        self._siemens = subject_conductances(subject, tunable)
-        self._model = DirectModel(subject.network, subject.live_leads)
-        self._levels = levels[:, subject.live]
-        self._sources = Sources.ideal(subject.live_leads)
-        self._solved: Solved = self._model.solve(self._siemens, self._sources, self._levels)
-        self._expected = self._solved.volts[:, self._read]
-        self._model_error = _CALIBRATED if subject.is_corrected else subject.assumed.tunable
-
-    def likeliest(self, volts: Array, change: Array, variance: Array) -> list[_Cause]:
-        """Return the likeliest cause, and any that is nearly as likely. volts: V, (pattern, node)."""
-        # What the model says of a change is no better than the model: by that share the change itself is in doubt.
-        doubt = variance + (self._model_error * change) ** 2
-        causes = [
-            *self._meters(volts[:, self._read], change, doubt),
-            *self._leads(change, doubt),
-            *self._elements(change, doubt),
-            *self._shared(change, doubt),
-        ]
-        causes.sort(key=lambda cause: -cause.likelihood)
-        return [cause for cause in causes[:4] if cause.likelihood > causes[0].likelihood - _NEARLY]
-
-    def called(self, element: int) -> str:
-        """Return how a person knows a tunable branch: its name, and the channel that sets it."""
-        name = self._subject.network.tunable_names[element]
-        channel = self._subject.element_channels.get(name)
-        return f"{name} ({channel})" if channel else name
-
-    def _meters(self, volts: Array, change: Array, variance: Array) -> list[_Cause]:
-        found = []
-        offset = self._subject.belief_in_meters()[1][self._read]
-        for row, node in enumerate(self._read):
-            name = self._subject.network.nodes[node]
-            channel = self._subject.meter_channels[name]
-            nothing = _SILENT * (offset[row] + np.sqrt(variance[:, row]))
-            moves = np.abs(change[:, row]) > nothing
-            silent = moves.any() and bool((np.abs(volts[:, row]) < nothing).all())
-            for what, values in (("gain", self._expected[:, row]), ("offset", np.ones(len(change)))):
-                direction = np.zeros(change.shape)
-                direction[:, row] = values
-                fit = _Fit.of(direction, change, variance)
-                size = f"{fit.size:+.3%}" if what == "gain" else f"{fit.size:+.3g} V"
-                words = f"the {what} of meter channel {channel} at node {name} drifted by {size}"
-                if silent:
-                    words = f"the meter lead of node {name} is off ({channel} reads nothing): push it back in"
-                found.append(_Cause(words, fit.likelihood))
-        return found
-
-    def _leads(self, change: Array, variance: Array) -> list[_Cause]:
-        found = []
-        for number, lead in enumerate(self._subject.live_leads):
-            where = f"source channel {lead.name} at node {self._subject.node_of(lead)}"
-            transfer = self._solved.transfer[self._read, number]
-            fit = _Fit.of(np.outer(self._levels[:, number], transfer), change, variance)
-            failed = fit.size < -0.5
-            words = f"{where} puts out nothing" if failed else f"the gain of {where} drifted by {fit.size:+.3%}"
-            found.append(_Cause(words, fit.likelihood))
-            fit = _Fit.of(np.outer(np.ones(len(change)), transfer), change, variance)
-            found.append(_Cause(f"the offset of {where} drifted by {fit.size:+.3g} {lead.unit}", fit.likelihood))
-            if lead.resistance:
-                ends = self._model.branch_of_lead(number)
-                across = self._solved.volts @ ends - self._levels[:, number]
-                before = float(self._sources.series[number])
-                now, likelihood = self._conductance_now(ends, across, before, change, variance)
-                words = f"the resistor of {where} changed from {1 / before:.4g} Ohm to {_ohms(now)}"
-                if now < _OPEN * before:
-                    words = f"the lead of {where} is off, or its resistor is open"
-                found.append(_Cause(words, likelihood))
-        return found
-
-    def _elements(self, change: Array, variance: Array) -> list[_Cause]:
-        network, found = self._subject.network, []
-        position = {int(branch): number for number, branch in enumerate(network.tunable)}
-        for number, branch in enumerate(network.branches):
-            ends = self._model.branches[number]
-            before = float(self._siemens[number])
-            now, likelihood = self._conductance_now(ends, self._solved.volts @ ends, before, change, variance)
-            element = position.get(number)
-            called = branch.name if element is None else self.called(element)
-            broken = self._broken(before, now)
-            words = f"{called} {broken}" if broken else f"{called} changed from {_change(before, now)}"
-            # What is open or shorted answers to no programming either: it is not asked.
-            found.append(_Cause(words, likelihood, None if broken else element, now))
-        return found
-
-    def _conductance_now(
-        self, ends: Array, across: Array, before: float, change: Array, variance: Array
-    ) -> tuple[float, float]:
-        """Return the conductance of one branch that explains a change best, S, and how likely that is.
-
-        v' = v - Z b s x with s = dG / (1 + dG b' Z b), whatever its size (Sherman and Morrison): s is fitted.
-        """
-        column = self._solved.impedance @ ends
-        fit = _Fit.of(-np.outer(across, column[self._read]), change, variance)
-        left = 1 - fit.size * float(ends @ column)
-        return (before + fit.size / left if left > 0 else np.inf), fit.likelihood
-
-    def _broken(self, before: float, now: float) -> str:
-        """Return what a branch is that conducts next to nothing, or everything; nothing where it is neither."""
-        if now <= (_OPEN if self._subject.is_corrected else self._model_error) * before:
-            return "is open: a wire is off, or the part is broken"
-        return "is shorted" if now > before / _OPEN else ""
-
-    def _shared(self, change: Array, variance: Array) -> list[_Cause]:
-        conductances = self._model.by_conductance(self._solved)[:, self._read] * self._siemens
-        n_read = len(self._read)
-        meters = np.zeros((*change.shape, n_read))
-        meters[:, np.arange(n_read), np.arange(n_read)] = self._expected
-        sources = self._solved.transfer[self._read] * self._levels[:, None, :]
-        found = []
-        for words, columns in (
-            ("the conductances drift, all of them", conductances[..., self._subject.network.tunable]),
-            ("the gains of the meter channels drift, all of them", meters),
-            ("the gains of the source channels drift, all of them", sources),
-        ):
-            if columns.shape[-1] > 1:
-                likelihood, size = _spread(columns.reshape(change.size, -1), change.ravel(), variance.ravel())
-                found.append(_Cause(f"{words}, by about {size:.2g} of their values", likelihood - _SHARED_COST))
-        return found
-
-
-@dataclass(frozen=True)
-class _Fit:
-    """A change along one direction: its size, and the log likelihood of what is left over."""
-
-    size: float
-    likelihood: float
-
-    @classmethod
-    def of(cls, direction: Array, change: Array, variance: Array) -> _Fit:
-        """Fit by least squares; all arrays alike."""
-        weight = direction / variance
-        power = float((weight * direction).sum())
-        size = float((weight * change).sum()) / power if power > 0 else 0.0
-        return cls(size, -0.5 * float(((change - size * direction) ** 2 / variance).sum()))
-
-
-def _change(before: float, now: float) -> str:
-    return f"{before:.4g} to {now:.4g} S ({now / before - 1:+.3%})"
-
-
-def _ohms(siemens: float) -> str:
-    return f"{1 / siemens:.4g} Ohm" if 0 < siemens < np.inf else "nothing that a resistor has"
-
-
-def _spread(columns: Array, change: Array, variance: Array) -> tuple[float, float]:
-    """Return the log likelihood of independent changes of many parts, and their common size, relative."""
-    white = columns / np.sqrt(variance)[:, None]
-    values, vectors = np.linalg.eigh(white @ white.T)
-    squares = (vectors.T @ (change / np.sqrt(variance))) ** 2
-    values = np.maximum(values, 0.0)
-
-    def against(log_size: float) -> float:
-        spread = 1 + np.exp(2 * log_size) * values
-        return float(0.5 * (squares / spread + np.log(spread)).sum())
-
-    best = minimize_scalar(against, bounds=(np.log(1e-7), np.log(1.0)), method="bounded")
-    return -float(best.fun), float(np.exp(best.x))
