@@ -427,6 +427,6 @@ def _progress(name: str) -> Iterator[Callable[[int, int, str], None]]:
         nonlocal last
         if time.monotonic() - last > _PLAIN_EVERY:
             last = time.monotonic()
-            click.echo(f"{name}: record {done + 1} of {total} {says}", err=True)
+            click.echo(f"{name}: {f'record {done + 1} of {total} ' if done < total else ''}{says}", err=True)
 
     yield tell
