@@ -322,13 +322,16 @@ class LevelsFit:
     def verdict(self, *more: str) -> Verdict:
         """Say whether model and noise explain the readings."""
         misfit = self.misfit
-        words = [f"the readings depart from the model by {misfit:.3g} times their noise (1 is expected)", *more]
+        departs = f"the readings depart from the model by {_times(misfit)} times their noise (1 is expected)"
+        words = [*more, departs]
         status: Status = "good" if misfit < _GOOD else "doubtful" if misfit < _BAD else "bad"
         if not self.found.is_settled:
             words.append("the search for the best values did not come to its end: take them with care")
             status = "doubtful" if status == "good" else status
         if misfit >= _GOOD:
-            words.append(f"most of it at {shown(self._worst())}; run freqprop calibrate wiring, and look for ripple")
+            words.remove(departs)
+            remedy = "run freqprop calibrate wiring, mend what it names, and look for ripple"
+            words.insert(0, f"{remedy}: {departs}, most of all at {shown(self._worst())}")
         return Verdict(status, tuple(words))
 
     def residuals(self, state: int = 0) -> Array:
@@ -342,6 +345,11 @@ class LevelsFit:
             squares += (self.residuals(number) ** 2).sum(axis=0)
         nodes = self.subject.network.nodes
         return [nodes[self._read[i]] for i in np.argsort(-squares)[:3]]
+
+
+def _times(ratio: float) -> str:
+    """Write a ratio to three digits, without an exponent."""
+    return f"{float(f'{ratio:.3g}'):.10g}"
 
 
 def _chosen(quantity: Quantity, which: NDArray[np.bool_]) -> Quantity:

@@ -191,7 +191,7 @@ def test_a_wrong_wire_makes_the_verdict_bad():
     bench = opened(5, more="faults: {swapped_reads: [[n4, n9]]}\n")
     verdict = findings(bench, "network").verdict
     assert verdict.status == "bad"
-    assert "freqprop calibrate wiring" in verdict.words[-1]
+    assert "freqprop calibrate wiring" in verdict.words[0]
 
 
 def test_a_reference_at_no_node_names_the_nearest():

@@ -74,7 +74,7 @@ def test_the_recommended_frequency_costs_what_is_wished():
 def test_a_bench_without_capacitance_gets_bounds():
     found = findings(slow(parts=""), "relaxation")
     assert found.verdict.status == "good"
-    assert "relaxes faster than" in found.verdict.words[0]
+    assert "relaxes in less than" in found.verdict.words[0]
     assert "bounds" in found.notes
     capacitance = by_name(found)["capacitance"]
     assert (np.abs(capacitance.values) < 4 * capacitance.standard_uncertainty).all()
