@@ -96,7 +96,9 @@ def pictures(record: CalibrationRecord) -> list[Picture]:
         drawn += _conductances(table, _untold_elements(table, told)) if table.name == TABLE else _spectra(table)
     residuals = record.raw.get(RESIDUALS)
     if residuals is not None and residuals.ndim == 2 and residuals.size:
-        drawn.append(_residuals(np.asarray(residuals, dtype=np.float64), places, record.raw.get(LEVELS)))
+        n_states = record.settings.get("states", 1)
+        which = f" of the first of {n_states} states" if record.procedure == "resistors" else ""
+        drawn.append(_residuals(np.asarray(residuals, dtype=np.float64), places, record.raw.get(LEVELS), which))
     if has_gradient:
         drawn.append(_gradient(record))
     return drawn
@@ -280,8 +282,11 @@ def _farthest(sizes: Array, most: int) -> list[int]:
     return sorted(np.argsort(-highest, kind="stable")[:most].tolist())
 
 
-def _residuals(residuals: Array, places: Places, levels: Any) -> Picture:
-    """Draw what the model leaves of the readings, over their noise: (drive, node); levels: (drive, lead), or None."""
+def _residuals(residuals: Array, places: Places, levels: Any, which: str) -> Picture:
+    """Draw what the model leaves of the readings, over their noise: (drive, node); levels: (drive, lead), or None.
+
+    which: of the readings, for the title.
+    """
     meters = [places.label(channel) for channel in places.meters]
     if len(meters) == residuals.shape[1]:
         order = in_natural_order(meters)
@@ -300,7 +305,7 @@ def _residuals(residuals: Array, places: Places, levels: Any) -> Picture:
         else:
             left.set_ylabel("number of the channel")
         left.grid(visible=False)
-        left.set_title("reading - model, in standard errors")
+        left.set_title(f"reading - model{which}, in standard errors")
         figure.colorbar(image, ax=left)
         flat = residuals[np.isfinite(residuals)]
         n_bins = int(np.clip(2 * np.sqrt(flat.size), _FEWEST_BINS, _MOST_BINS))
@@ -308,7 +313,9 @@ def _residuals(residuals: Array, places: Places, levels: Any) -> Picture:
         z = np.linspace(-4, 4, 200)
         right.plot(z, np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi), color=_VERMILLION)
         right.set_title("beside a normal distribution")
-        return Picture(png(), f"Residuals of {flat.size} readings, rms {np.sqrt((flat**2).mean()):.3g} standard errors")
+        return Picture(
+            png(), f"Residuals of {flat.size} readings{which}, rms {np.sqrt((flat**2).mean()):.3g} standard errors"
+        )
 
 
 def _drives(levels: Any, places: Places) -> list[str]:
@@ -344,6 +351,9 @@ def _gradient(record: CalibrationRecord) -> Picture:
         np.asarray(raw.get(f"{name}_stderr", np.zeros_like(x)), dtype=np.float64).ravel()
         for name in (DIFFERENCE, PRODUCT)
     )
+    labels = next((each.labels for each in record.quantities if len(each.labels) == len(x)), ())
+    order = in_natural_order(labels) if labels else list(range(len(x)))
+    x, y, dx, dy, labels = x[order], y[order], dx[order], dy[order], tuple(labels[row] for row in order if labels)
     with _figure(1) as (figure, png):
         axes, apart = figure.subplots(1, 2)
         axes.errorbar(
@@ -358,7 +368,6 @@ def _gradient(record: CalibrationRecord) -> Picture:
         doubt = COVERAGE_FACTOR * np.hypot(dx, dy)
         apart.errorbar(place, y - x, doubt, fmt="o", color=_BLUE, ecolor=_ORANGE, markersize=4, capsize=2)
         apart.axhline(0, color=_GREY, linewidth=0.8)
-        labels = next((each.labels for each in record.quantities if len(each.labels) == len(x)), ())
         if labels:
             apart.set_xticks(place, labels, rotation=90, fontsize=7, parse_math=False)
         apart.set_ylabel("a b / gamma - difference, V²/S")
