@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from calibration._numbers import measure, with_doubt
-from calibration._telling import bounds_of, for_people, words_of
+from calibration._telling import bounds_of, for_people, places_of, words_of
 from calibration.record_names import BOUNDS, CHANNELS, RECORDS_FOLDER
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def _show_quantity(quantity: Quantity, bound: str) -> None:
 
 
 def _show_comparison(comparison: Comparison, old: CalibrationRecord, new: CalibrationRecord) -> None:
-    days = abs(new.time - old.time)
+    days, places = abs(new.time - old.time), places_of(new)
     ratios = [ratio for change in comparison.quantities for ratio in change.ratio.flat]
     n_values = sum(not math.isnan(ratio) for ratio in ratios)
     click.echo(f"{old.procedure}: {old.time:%Y-%m-%d %H:%M} to {new.time:%Y-%m-%d %H:%M} UTC ({_age_of(days)})")
@@ -227,7 +227,7 @@ def _show_comparison(comparison: Comparison, old: CalibrationRecord, new: Calibr
         f"{len(comparison.drifted)} of {n_values} values drifted by more than {comparison.k:g} standard uncertainties"
     )
     for drift in comparison.drifted[:_MOST_LINES]:
-        click.echo(f"  {_drift_words(drift)}")
+        click.echo(f"  {_drift_words(drift, places.label(drift.label))}")
     if len(comparison.drifted) > _MOST_LINES:
         click.echo(f"  and {len(comparison.drifted) - _MOST_LINES} more; all with --json")
     for which, one in (("old", old), ("new", new)):
@@ -239,8 +239,8 @@ def _show_comparison(comparison: Comparison, old: CalibrationRecord, new: Calibr
     click.echo(f"assumed: {comparison.assumption}")
 
 
-def _drift_words(drift: Drift) -> str:
-    where = drift.label if drift.point is None else f"{drift.label} at {measure(drift.point, drift.point_unit)}"
+def _drift_words(drift: Drift, label: str) -> str:
+    where = label if drift.point is None else f"{label} at {measure(drift.point, drift.point_unit)}"
     times = "no uncertainty stated" if math.isinf(drift.ratio) else f"{abs(drift.ratio):.3g} standard uncertainties"
     way = "rose" if drift.change > 0 else "fell"
     return (

@@ -50,6 +50,20 @@ def test_it_tells_every_procedure_with_its_verdict_plots_and_values(folder, tmp_
     assert "no. 17" in page
 
 
+def test_channels_stand_beside_the_nodes_that_they_are_wired_to(folder, tmp_path):
+    page = _page(folder, tmp_path / "page.html")
+    with opened(1) as bench:
+        sources = [(bench.network.nodes[lead.plus], lead.name) for lead in bench.leads if lead.plus >= 0]
+        live = [
+            f"{node} ({name})" for (node, name), volts in zip(sources, bench.resting, strict=True) if volts == volts
+        ]
+        meters = [f"{node} ({name})" for node, name in bench.meter_channels.items()]
+    named = re.findall(r'<th scope="row">(n\d+ \([^)]*\))</th>', page)
+    assert set(named) == {*live, *meters}
+    first = [label for label in named if "meter" in label][: len(meters)]
+    assert first == sorted(meters, key=lambda label: int(label[1:].split()[0]))
+
+
 def test_nothing_in_it_is_fetched_or_run(folder, tmp_path):
     page = _page(folder, tmp_path / "page.html")
     assert "<script" not in page

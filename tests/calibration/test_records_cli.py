@@ -250,6 +250,24 @@ def test_compare_takes_the_older_as_the_old_one_and_tells_a_bad_verdict(freqprop
     assert "note: the verdict of the old record is bad: look at the lead of n3" in out
 
 
+def test_the_report_tells_on_the_terminal_what_it_refused(freqprop: Call, records: RecordFolder) -> None:
+    records.add(a_record())
+    bad = records.add(a_record(time=TIME + timedelta(hours=1), uid="a" * 32))
+    bad.with_suffix(".npz").unlink()
+    status, out, err = freqprop("calibrate", "report")
+    assert (status, "wrote" in out) == (0, True)
+    assert f"note: {bad.name} is not used: its arrays file {bad.stem}.npz is missing" in err
+
+
+def test_a_drift_is_told_with_the_node(freqprop: Call, records: RecordFolder) -> None:
+    channels = {"channels": {"meters": [{"channel": "ai1", "node": "n7"}]}}
+    old = records.add(a_record(settings=channels))
+    new = records.add(
+        a_record(offsets(values=[1e-3, -1e-3]), settings=channels, time=TIME + timedelta(days=1), uid="a" * 32)
+    )
+    assert "offset of n7 (ai1) rose by 1 mV" in freqprop("calibration", "compare", str(old), str(new))[1]
+
+
 def test_a_time_in_whole_seconds_is_one(records: RecordFolder) -> None:
     path = records.add(a_record())
     content = json.loads(path.read_text(encoding="utf-8"))
