@@ -230,7 +230,7 @@ def rows(*, quick: bool = False) -> list[Row]:
 
 
 def _draw(trained: dict[tuple[str, str], list[Trained]]) -> None:
-    """Draw the true error by epoch, median and quartiles over seeds, for both kinds of targets."""
+    """Draw the true error by epoch, mean and standard deviation over seeds, for both kinds of targets."""
     import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -246,17 +246,17 @@ def _draw(trained: dict[tuple[str, str], list[Trained]]) -> None:
         for kind in _KINDS:
             curves = np.array([each.curve for each in trained[task, kind]]) * 1e3
             x = np.linspace(0, 100, curves.shape[1])
-            low, middle, high = np.percentile(curves, [25, 50, 75], axis=0)
+            mean, width = curves.mean(axis=0), curves.std(axis=0)
             style = "--" if kind == "calibrated" else "-"
-            axes.plot(x, middle, style, color=colours[kind], label=f"{kind} bench", linewidth=2)
-            axes.fill_between(x, low, high, color=colours[kind], alpha=0.15)
+            axes.plot(x, mean, style, color=colours[kind], label=f"{kind} bench", linewidth=2)
+            axes.fill_between(x, mean - width, mean + width, color=colours[kind], alpha=0.15)
         axes.set_title(title, loc="left")
         axes.set_xlabel("epochs, % of all")
         axes.set_ylabel("true error, mV")
         axes.set_ylim(bottom=0)
         axes.grid(color="#dddddd")
     lines, names = figure.axes[0].get_legend_handles_labels()
-    told = f"lines: median of {n_seeds} seeds; bands: half of them (quartiles)"
+    told = f"lines: mean of {n_seeds} seeds; bands: one standard deviation of a seed either way"
     figure.legend(lines, names, loc="outside lower center", ncols=3, title=told, frameon=False)
     figure.savefig(_IMAGE, metadata={"Software": None})
 
