@@ -91,11 +91,14 @@ def calibrate() -> None:
 @click.option("--bench", help="Only the records of the bench of this name.")
 def report(folder: Path, out: Path | None, bench: str | None) -> None:
     """Write one HTML page of the newest records in FOLDER (calibrations): verdicts, plots, values, references."""
-    from calibration.records import RecordFolder  # noqa: PLC0415
+    from calibration.records import RecordError, RecordFolder  # noqa: PLC0415
     from calibration.report import write_calibration_report  # noqa: PLC0415
 
-    path = write_calibration_report(RecordFolder(folder), out or folder / "calibration.html", datetime.now(UTC), bench)
-    click.echo(f"wrote {path}")
+    def refused(error: RecordError) -> None:
+        click.echo(f"note: {Path(error.path).name} is not used: {error.message}", err=True)
+
+    page = out or folder / "calibration.html"
+    click.echo(f"wrote {write_calibration_report(RecordFolder(folder), page, datetime.now(UTC), bench, refused)}")
 
 
 def _command(name: str) -> click.Command:

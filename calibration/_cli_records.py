@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from calibration._numbers import measure, with_doubt
-from calibration.record_names import RECORDS_FOLDER
+from calibration._telling import bounds_of, for_people, places_of, words_of
+from calibration.record_names import BOUNDS, CHANNELS, RECORDS_FOLDER
 
 if TYPE_CHECKING:
     from calibration.records import CalibrationRecord, Comparison, Drift, Quantity, RecordError
@@ -46,10 +47,13 @@ def list_records(folder: Path, *, as_json: bool) -> None:
 @click.argument("record", metavar="RECORD", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one object: the record's JSON, all tables written out.")
 def show_record(record: Path, *, as_json: bool) -> None:
-    """Show what RECORD (its .json file) found: each value with its expanded uncertainty, and what that rests on."""
+    """Show what RECORD found: each value with its expanded uncertainty, and what that rests on.
+
+    RECORD is a record's .json file; or a procedure, such as gains, for its newest record in the folder calibrations.
+    """
     from calibration.records import read_record  # noqa: PLC0415
 
-    found = read_record(record)
+    found = read_record(_file_of(record))
     if as_json:
         click.echo(json.dumps(_object(found)))
     else:
@@ -65,7 +69,10 @@ def compare_records(old: Path, new: Path, k: float, *, as_json: bool) -> None:
     """Say what drifted from record OLD to record NEW by more than k standard uncertainties, the worst first."""
     from calibration.records import compare, read_record  # noqa: PLC0415
 
-    before, after = read_record(old, raw=False), read_record(new, raw=False)
+    before, after = (read_record(_file_of(path), raw=False) for path in (old, new))
+    if after.time < before.time:
+        click.echo(f"note: {old.name} is the newer one, so it is taken as NEW", err=True)
+        before, after = after, before
     try:
         comparison = compare(before, after, k)
     except ValueError as error:
@@ -82,6 +89,32 @@ def print_schema() -> None:
     from calibration.records import schema  # noqa: PLC0415
 
     click.echo(json.dumps(schema(), indent=1))
+
+
+def _file_of(record: Path) -> Path:
+    """Return the .json file that somebody means: it, the one beside its arrays, or a procedure's newest record."""
+    from calibration.records import RecordError, RecordFolder  # noqa: PLC0415
+    from calibration.registry import procedure_names  # noqa: PLC0415
+    from freqprop_lab.names import nearest, shown  # noqa: PLC0415
+
+    if record.suffix == ".npz":
+        message = f"holds the arrays of a record; the record itself is the file {record.with_suffix('.json').name}"
+        raise RecordError(record, message)
+    if record.exists() or len(record.parts) != 1 or record.suffix == ".json":
+        return record
+    name, folder = str(record), RecordFolder(RECORDS_FOLDER)
+    there = folder.procedures()
+    if name in there:
+        found = [path for path, one in folder.all(raw=False) if path.name.startswith(f"{name}-2")]
+        if found:
+            click.echo(f"note: the newest of {len(found)} records of {name}: {found[-1]}", err=True)
+            return found[-1]
+    if name in procedure_names():
+        message = f"no record of {name} is in {folder.path}. Records are listed by: freqprop calibration list FOLDER"
+        raise RecordError(record, message)
+    listed = f" Records in {folder.path} are of: {shown(there)}" if there else ""
+    message = f"is no record's .json file.{nearest(name, there)}{listed}. They are listed by: freqprop calibration list"
+    raise RecordError(record, message)
 
 
 def _row(path: Path, found: CalibrationRecord | RecordError, now: datetime) -> dict[str, Any]:
@@ -121,7 +154,7 @@ def _show_list(rows: list[dict[str, Any]]) -> None:
         )
     for row in rows:
         if not row["valid"]:
-            click.echo(f"refused: {row['file']} {row['reason']}")
+            click.echo(f"refused: {row['file']}: {row['reason']}")
 
 
 def _show(record: CalibrationRecord, now: datetime) -> None:
@@ -129,9 +162,12 @@ def _show(record: CalibrationRecord, now: datetime) -> None:
     stale = ", which is past: calibrate anew" if record.is_stale(now) else ""
     click.echo(f"{record.procedure} of {record.bench}, {record.time:%Y-%m-%d %H:%M} UTC, by {record.operator or '-'}")
     click.echo(f"{expiry}{stale}; uid {record.uid}")
-    click.echo(f"verdict: {record.verdict.status}{_sentence(record.verdict.words)}")
-    for quantity in record.quantities:
-        _show_quantity(quantity)
+    click.echo(f"verdict: {record.verdict.status}")
+    for words in record.verdict.words:
+        click.echo(f"  {words}")
+    bounds = bounds_of(record)
+    for quantity in for_people(record):
+        _show_quantity(quantity, bounds.get(quantity.name, ""))
     for reference in record.references:
         doubt = with_doubt(reference.value, 2 * reference.standard_uncertainty, reference.unit)
         known = f"; {reference.certificate}" if reference.certificate else ""
@@ -143,10 +179,11 @@ def _show(record: CalibrationRecord, now: datetime) -> None:
     for instrument in record.instruments:
         firmware = f", firmware {instrument.firmware}" if instrument.firmware else ""
         click.echo(f"instrument {instrument.name}: {instrument.words}{firmware}")
-    for name, value in record.settings.items():
-        click.echo(f"setting {name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
-    for name, value in record.outcome.items():
-        click.echo(f"outcome {name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
+    for what, told in (("setting", record.settings), ("outcome", record.outcome)):
+        for name, value in told.items():
+            if name not in (CHANNELS, BOUNDS):  # they stand in what was said above
+                said = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+                click.echo(f"{what} {name}: {said}")
     for name, array in record.raw.items():
         click.echo(f"raw data {name}: {array.dtype}, shape {array.shape}")
     for words in record.assumptions:
@@ -156,30 +193,33 @@ def _show(record: CalibrationRecord, now: datetime) -> None:
         click.echo(f"notes: {record.notes}")
 
 
-def _show_quantity(quantity: Quantity) -> None:
+def _show_quantity(quantity: Quantity, bound: str) -> None:
     factors = [float(k) for k in quantity.coverage_factors.flat]
     spread = f"{min(factors):.3g}" if factors else "1.96"
     if factors and f"{max(factors):.3g}" != spread:
         spread = f"{spread} to {max(factors):.3g}"
     axis = "" if quantity.points is None else f" by {quantity.points.name}"
+    if axis and quantity.name.endswith(axis):  # its name says so already
+        axis = ""
     click.echo(f"{quantity.name}{axis}, \N{PLUS-MINUS SIGN} expanded uncertainty (95 %, k = {spread}):")
     expanded = quantity.expanded_uncertainty
+    width = max([14, *(len(label) for label in quantity.labels)])
     for row, label in enumerate(quantity.labels):
         if quantity.points is None:
-            value = with_doubt(float(quantity.values[row]), float(expanded[row]), quantity.unit)
-            click.echo(f"  {label:14} {value}")
+            value = words_of(quantity, float(quantity.values[row]), float(expanded[row]), bound)
+            click.echo(f"  {label:{width}} {value}")
             continue
         points = quantity.points.of(len(quantity.labels))[row]
         columns = [column for column, point in enumerate(points) if not math.isnan(point)]
         for column in columns[:_MOST_LINES]:
-            value = with_doubt(float(quantity.values[row, column]), float(expanded[row, column]), quantity.unit)
-            click.echo(f"  {label:14} {measure(float(points[column]), quantity.points.unit):>14} {value}")
+            value = words_of(quantity, float(quantity.values[row, column]), float(expanded[row, column]))
+            click.echo(f"  {label:{width}} {measure(float(points[column]), quantity.points.unit):>14} {value}")
         if len(columns) > _MOST_LINES:
-            click.echo(f"  {label:14} and {len(columns) - _MOST_LINES} more points; all with --json")
+            click.echo(f"  {label:{width}} and {len(columns) - _MOST_LINES} more points; all with --json")
 
 
 def _show_comparison(comparison: Comparison, old: CalibrationRecord, new: CalibrationRecord) -> None:
-    days = abs(new.time - old.time)
+    days, places = abs(new.time - old.time), places_of(new)
     ratios = [ratio for change in comparison.quantities for ratio in change.ratio.flat]
     n_values = sum(not math.isnan(ratio) for ratio in ratios)
     click.echo(f"{old.procedure}: {old.time:%Y-%m-%d %H:%M} to {new.time:%Y-%m-%d %H:%M} UTC ({_age_of(days)})")
@@ -187,17 +227,21 @@ def _show_comparison(comparison: Comparison, old: CalibrationRecord, new: Calibr
         f"{len(comparison.drifted)} of {n_values} values drifted by more than {comparison.k:g} standard uncertainties"
     )
     for drift in comparison.drifted[:_MOST_LINES]:
-        click.echo(f"  {_drift_words(drift)}")
+        click.echo(f"  {_drift_words(drift, places.label(drift.label))}")
     if len(comparison.drifted) > _MOST_LINES:
         click.echo(f"  and {len(comparison.drifted) - _MOST_LINES} more; all with --json")
+    for which, one in (("old", old), ("new", new)):
+        if one.verdict.status == "bad":
+            why = f": {one.verdict.words[0]}" if one.verdict.words else ""
+            click.echo(f"note: the verdict of the {which} record is bad{why}")
     for note in comparison.notes:
         click.echo(f"note: {note}")
     click.echo(f"assumed: {comparison.assumption}")
 
 
-def _drift_words(drift: Drift) -> str:
-    where = drift.label if drift.point is None else f"{drift.label} at {measure(drift.point, drift.point_unit)}"
-    times = "both known exactly" if math.isinf(drift.ratio) else f"{abs(drift.ratio):.3g} standard uncertainties"
+def _drift_words(drift: Drift, label: str) -> str:
+    where = label if drift.point is None else f"{label} at {measure(drift.point, drift.point_unit)}"
+    times = "no uncertainty stated" if math.isinf(drift.ratio) else f"{abs(drift.ratio):.3g} standard uncertainties"
     way = "rose" if drift.change > 0 else "fell"
     return (
         f"{drift.quantity} of {where} {way} by {measure(abs(drift.change), drift.unit)} "
@@ -237,10 +281,6 @@ def _comparison_object(comparison: Comparison) -> dict[str, Any]:
             for change in comparison.quantities
         ],
     }
-
-
-def _sentence(words: tuple[str, ...]) -> str:
-    return f": {'; '.join(words)}" if words else ""
 
 
 def _age(seconds: float) -> str:

@@ -322,14 +322,15 @@ class LevelsFit:
     def verdict(self, problems: Sequence[str] = (), remarks: Sequence[str] = ()) -> Verdict:
         """Say whether model and noise explain the readings; with problems it is doubtful at best. The worst first."""
         misfit = self.misfit
-        said = f"the readings depart from the model by {misfit:.3g} times their noise (1 is expected)"
+        said = f"the readings depart from the model by {_times(misfit)} times their noise (1 is expected)"
         if not self.found.is_settled:
             problems = ["the search for the best values did not come to its end: take them with care", *problems]
         if misfit < _GOOD:
             return Verdict.of(problems, [said, *remarks])
         status: Status = "doubtful" if misfit < _BAD else "bad"
-        where = f"most of it at {shown(self._worst())}; run freqprop calibrate wiring, and look for ripple"
-        return Verdict(status, (f"{said}, {where}", *problems, *remarks))
+        remedy = "run freqprop calibrate wiring, mend what it names, and look for ripple"
+        where = f"{remedy}: {said}, most of all at {shown(self._worst())}"
+        return Verdict(status, (where, *problems, *remarks))
 
     def residuals(self, state: int = 0) -> Array:
         """Return what the model leaves of a state's readings, over their noise as read, (drive, read node)."""
@@ -342,6 +343,11 @@ class LevelsFit:
             squares += (self.residuals(number) ** 2).sum(axis=0)
         nodes = self.subject.network.nodes
         return [nodes[self._read[i]] for i in np.argsort(-squares)[:3]]
+
+
+def _times(ratio: float) -> str:
+    """Write a ratio to three digits, without an exponent."""
+    return f"{float(f'{ratio:.3g}'):.10g}"
 
 
 def _chosen(quantity: Quantity, which: NDArray[np.bool_]) -> Quantity:

@@ -24,3 +24,8 @@ PRODUCT, DIFFERENCE = "product", "difference"  # V^2/S, (element,): a b / gamma,
 OPTIONS = "options"  # what the procedure was asked for
 SAMPLING = "sampling"  # of the bench, as its file has it
 FREQUENCY = "frequency"  # Hz, of the nudge
+CHANNELS = "channels"  # where each of them was wired: sources in the order of the leads, meters, elements
+
+# Outcome
+BOUNDS = "bounds"  # quantities whose values are bounds, for 95 %: AT_LEAST or AT_MOST, by name
+AT_LEAST, AT_MOST = "at least", "at most"

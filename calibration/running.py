@@ -16,7 +16,7 @@ from calibration.errors import ProcedureError
 from calibration.fingerprint import fingerprint
 from calibration.options import asked_of
 from calibration.procedure import Findings, Measurement, Plan, Procedure, Taken, reach
-from calibration.record_names import OPTIONS, RECORDS_FOLDER, SAMPLING
+from calibration.record_names import CHANNELS, OPTIONS, RECORDS_FOLDER, SAMPLING
 from calibration.records import CalibrationRecord, InstrumentId, RecordFolder
 from calibration.subject import Known, Subject, subject_of
 from freqprop_lab.bench import Bench
@@ -120,6 +120,7 @@ def run_procedure(
         findings: Findings = finished.value
         is_done = True
         measured = {"records": n_taken, "samples": n_samples, SAMPLING: sampling.model_dump()}
+        measured[CHANNELS] = subject.channels()
         return replace(findings, settings={OPTIONS: asked_of(procedure), **measured, **findings.settings})
     finally:
         process.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,6 +131,23 @@ class Subject:
     def node_of(self, lead: Lead) -> str:
         """Return the node at the plus end of a lead."""
         return GROUND if lead.plus < 0 else self.network.nodes[lead.plus]
+
+    def channels(self) -> dict[str, list[dict[str, Any]]]:
+        """Return where each channel is wired, as records keep it: so that a person finds what stands under its name.
+
+        sources: in the order of the leads, with the Ohm of the series resistor that is listed; meters; elements.
+        """
+        sources: list[dict[str, Any]] = [
+            {"channel": lead.name, "node": self.node_of(lead), "unit": lead.unit}
+            | ({"resistance": lead.resistance} if lead.is_behind_resistor else {})
+            for lead in self.leads
+        ]
+        meters = zip(self.read_channels, self.read_nodes, strict=True)
+        return {
+            "sources": sources,
+            "meters": [{"channel": channel, "node": node} for channel, node in meters],
+            "elements": [{"channel": name, "branch": branch} for branch, name in self.element_channels.items()],
+        }
 
     def belief_in_sources(self) -> tuple[Array, Array, Array]:
         """Return the standard uncertainties of gain, offset (V or A) and series resistor (relative), (lead,) each."""

@@ -193,8 +193,14 @@ def check_faults(
     for field, names, known, what in places:
         for name in names:
             if name not in known:
-                message = f'faults.{field}: no {what} "{name}".{nearest(name, known)}'
+                message = f'faults.{field}: no {what} "{name}".{_meant(name, known)}'
                 raise FileError(document.path, message, document.line(("faults", field)))
+
+
+def _meant(name: str, known: Collection[str]) -> str:
+    """Say which name is meant, as the end of a message: a branch from n1 to n0 may be called n0-n1."""
+    turned = "-".join(reversed(name.split("-")))
+    return f' Did you mean "{turned}"?' if turned in known else nearest(name, known)
 
 
 def _flat(pairs: Iterable[Sequence[str]]) -> list[str]:

@@ -36,7 +36,9 @@ def quantities(seen: Seen, slopes: Mapping[int, Slope], lines: Sequence[Line]) -
         _quantity("cosine", "1", all_of_it, [cosine], [(high - low) / _WIDTH]),
         _quantity("scale", "1", all_of_it, [line.slope], [line.slope_uncertainty], freedom=freedom),
         _quantity("bias", "V^2/S", all_of_it, [line.intercept], [line.intercept_uncertainty], freedom=freedom),
-        _quantity("deviation", "1", shares, *zip(*((s.value, s.noise) for s in shares.values()), strict=True)),
+        _quantity(
+            "deviation", "1", shares, *zip(*((s.value, s.noise or np.nan) for s in shares.values()), strict=True)
+        ),
         _quantity(
             "port sign",
             "1",
@@ -49,7 +51,7 @@ def quantities(seen: Seen, slopes: Mapping[int, Slope], lines: Sequence[Line]) -
             "V^2",
             ["asked", "realised", "measured"],
             effects,
-            [0.0, 0.0, written.effect_uncertainty],
+            [np.nan, np.nan, written.effect_uncertainty],  # the first two are computed, not measured
         ),
         _quantity("delay", "s", channels, late.delay[read], late.uncertainty[read]),
     )

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from calibration._numbers import measure
+from calibration._numbers import percent, rounded
 from calibration.gradient._comparison import Comparison, Size
 from calibration.gradient._effects import Cause, Effect, Exchanged, Responses
 from calibration.ports import leads_of_output, meters_of_output
-from calibration.records import Verdict
+from calibration.records import COVERAGE_FACTOR, Verdict
 from calibration.subject import Subject
 from freqprop_lab.names import shown
 from freqprop_lab.values import Array
@@ -80,27 +80,29 @@ def verdict(seen: Seen) -> tuple[Verdict, str | None]:
     low, high = compared.cosine[1:]
     line = compared.line
     words = [
-        f"the measured gradient departs from finite differences by {_percent(total.beyond_noise)} of itself (noise "
-        f"alone {_percent(total.noise)}); cosine {compared.cosine[0]:.4f} ({low:.4f} to {high:.4f}), scale "
+        f"the measured gradient departs from finite differences by {percent(total.beyond_noise)} of itself (noise "
+        f"alone {percent(total.noise)}); cosine {compared.cosine[0]:.4f} ({low:.4f} to {high:.4f}), scale "
         f"{line.slope:.3f} +- {line.coverage_factor * line.slope_uncertainty:.3f}"
     ]
     if total.beyond_noise > tolerance:
         cause = compared.main_cause
         if cause is None:
-            return Verdict("bad", (*words, _unexplained(seen))), None
-        words.append(_WORDS[cause](seen, compared.size(cause)))
+            return Verdict("bad", (_unexplained(seen), *words)), None
+        first = [_WORDS[cause](seen, compared.size(cause))]
         if lost.value > tolerance:
-            words.append(_taps(seen, lost))
-        return Verdict("bad", tuple(words)), cause.value
+            first.append(_taps(seen, lost))
+        return Verdict("bad", (*first, *words)), cause.value
     if lost.value > tolerance:
-        return Verdict("doubtful", (*words, _taps(seen, lost))), Cause.TAPS.value
+        return Verdict("doubtful", (_taps(seen, lost), *words)), Cause.TAPS.value
     if seen.is_without_effect:
-        return Verdict("doubtful", (*words, _without_effect(seen))), Cause.TAPS.value
+        return Verdict("doubtful", (_without_effect(seen), *words)), Cause.TAPS.value
+    words.append(_effect(seen))
     if total.noise > tolerance:
         times = (total.noise / tolerance) ** 2
-        words.append(
-            f"too noisy to tell {_percent(tolerance)}: take {times:.2g} times as many --samples, or raise --volts and "
-            "--error"
+        words.insert(
+            0,
+            f"too noisy to tell {percent(tolerance)}: take {times:.2g} times as many --samples, or raise --volts and "
+            "--error",
         )
         return Verdict("doubtful", tuple(words)), None
     return Verdict("good", tuple(words)), None
@@ -134,8 +136,8 @@ def _less(seen: Seen, left: Effect) -> float:
 def _gamma(seen: Seen, size: Size) -> str:
     gamma, fit, unit = seen.responses.gamma, gamma_to_use(seen), seen.subject.scales.gamma(1.0)
     return (
-        f"gamma too large: the network bends under the nudge, which costs {_percent(size.beyond_noise)}. Set gamma to "
-        f"{fit / unit:.2g} or less ({_rounded(fit, 'S')}; it was {gamma / unit:.3g})"
+        f"gamma too large: the network bends under the nudge, which costs {percent(size.beyond_noise)}. Set gamma to "
+        f"{fit / unit:.2g} or less ({rounded(fit, 'S')}; it was {gamma / unit:.3g})"
     )
 
 
@@ -146,7 +148,7 @@ def _omega(seen: Seen, size: Size) -> str:
     late = max(float(np.average(lag[known], weights=b[known] ** 2)), 0.0)
     degrees = 360 * late * responses.frequency / 2
     return (
-        f"omega too fast: the network does not settle, which costs {_percent(size.beyond_noise)} (at half the "
+        f"omega too fast: the network does not settle, which costs {percent(size.beyond_noise)} (at half the "
         f"frequency its nodes lag by {degrees:.0f} degrees). Set sampling.frequency to {frequency_to_use(seen):.3g} Hz "
         f"or less (it was {responses.frequency:.4g} Hz)"
     )
@@ -154,19 +156,19 @@ def _omega(seen: Seen, size: Size) -> str:
 
 def _skew(seen: Seen, size: Size) -> str:
     late = seen.responses.delays.delay
-    named = [f"{seen.subject.channel_at(node)} by {_rounded(late[node], 's')}" for node in _largest(late)]
+    named = [f"{seen.subject.channel_at(node)} by {rounded(late[node], 's')}" for node in _largest(late)]
     return (
         f"skew uncorrected: channels are read later (or, below zero, earlier) than is known, which costs "
-        f"{_percent(size.beyond_noise)}: {shown(named)}. Run freqprop calibrate skew and let it correct the bench"
+        f"{percent(size.beyond_noise)}: {shown(named)}. Run freqprop calibrate skew and let it correct the bench"
     )
 
 
 def _offset(seen: Seen, size: Size) -> str:
     pickup = seen.responses.zero.b
-    named = [f"{_rounded(pickup[node], 'V')} at {seen.subject.channel_at(node)}" for node in _largest(pickup)]
+    named = [f"{rounded(pickup[node], 'V')} at {seen.subject.channel_at(node)}" for node in _largest(pickup)]
     return (
         f"offset: with no nudge at all the bench reads a b of {shown(named)}, which costs "
-        f"{_percent(size.beyond_noise)}. Run freqprop calibrate bias and let it be subtracted, or part the meters' "
+        f"{percent(size.beyond_noise)}. Run freqprop calibrate bias and let it be subtracted, or part the meters' "
         "leads from the generator's"
     )
 
@@ -182,7 +184,7 @@ def _sign(seen: Seen, size: Size) -> str:
             ends = f"nodes {port.plus} and {port.minus}"
             parts.append(f"exchange the {what} leads of output {port.name} ({shown(find(subject, output))}) at {ends}")
     return (
-        f"wrong sign of a port, which costs {_percent(size.beyond_noise)}: what is read there moves against its nudge. "
+        f"wrong sign of a port, which costs {percent(size.beyond_noise)}: what is read there moves against its nudge. "
         f"To mend it, {'; '.join(parts)}"
     )
 
@@ -190,12 +192,12 @@ def _sign(seen: Seen, size: Size) -> str:
 def _taps(seen: Seen, size: Size) -> str:
     asked, alpha = np.abs(seen.written.asked), seen.written.alpha
     largest = float(asked.max(initial=0.0))
-    step = "" if np.isnan(seen.step) else f", the elements' steps are about {_rounded(seen.step, 'S')}"
+    step = "" if np.isnan(seen.step) else f", the elements' steps are about {rounded(seen.step, 'S')}"
     scaled = alpha * seen.step / largest / seen.subject.scales.alpha(1.0) if largest > 0 else np.nan
     raised = "" if np.isnan(scaled) else f", or raise alpha to about {scaled:.2g}"
     return (
-        f"quantised update: {_percent(size.value)} of an update is lost when it is programmed (the largest is "
-        f"{_rounded(largest, 'S')}{step}). Let the trainer add updates up in full precision "
+        f"quantised update: {percent(size.value)} of an update is lost when it is programmed (the largest is "
+        f"{rounded(largest, 'S')}{step}). Let the trainer add updates up in full precision "
         f"(accumulate, its default) or round by chance (rounding: stochastic){raised}"
     )
 
@@ -203,9 +205,25 @@ def _taps(seen: Seen, size: Size) -> str:
 def _without_effect(seen: Seen) -> str:
     share = seen.written.effect / seen.expected_effect
     return (
-        f"quantised update: the elements say that they took it, but the outputs moved by {_percent(share)} of what it "
+        f"quantised update: the elements say that they took it, but the outputs moved by {percent(share)} of what it "
         "should do. Elements that can't be read back may be coarser than the bench file says, or stuck: run freqprop "
         "calibrate resistors"
+    )
+
+
+def _effect(seen: Seen) -> str:
+    """Say how what the outputs did compares with what the update should do; where noise hides it, that."""
+    expected, written = seen.expected_effect, seen.written
+    doubt = COVERAGE_FACTOR * written.effect_uncertainty
+    if abs(expected) <= _SEEN * written.effect_uncertainty:
+        return (
+            f"one update lowers the cost by too little to be seen ({rounded(abs(expected), 'V^2')}; it is measured to "
+            f"{rounded(doubt, 'V^2', 2)}), so nothing tells whether elements that can't be read back obey; a larger "
+            "--alpha would"
+        )
+    return (
+        f"the update changed the cost by {percent(written.effect / expected)} of what it should do to first order "
+        f"(+- {percent(doubt / abs(expected))})"
     )
 
 
@@ -231,11 +249,3 @@ _WORDS: dict[Cause, Callable[[Seen, Size], str]] = {
 def _largest(values: Array) -> list[int]:
     order = np.argsort(-np.abs(np.nan_to_num(values)))
     return [int(node) for node in order[:_NAMED] if not np.isnan(values[node])]
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %" if share > 0.1 else f"{100 * share:.2g} %"
-
-
-def _rounded(value: float, unit: str) -> str:
-    return measure(float(f"{value:.3g}"), unit)

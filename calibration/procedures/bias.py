@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import chdtrc
 
-from calibration._numbers import measure
+from calibration._numbers import rounded
 from calibration.errors import ProcedureError
 from calibration.options import option, samples, volts
 from calibration.ports import task_levels
@@ -114,7 +114,7 @@ class Bias(ListedProcedure):
         if np.isnan(update).all():
             return ""
         worst = int(np.nanargmax(np.abs(update)))
-        size = measure(float(f"{update[worst]:.3g}"), "V^2")
+        size = rounded(update[worst], "V^2")
         return f"; with no error at all {subject.network.tunable_names[worst]} would be updated as if a b were {size}"
 
     def _verdict(
@@ -124,10 +124,10 @@ class Bias(ListedProcedure):
         order = [int(node) for node in np.argsort(-np.abs(np.nan_to_num(pickup))) if surely[node]]
         if not order and not len(matters):
             least = float(np.nanmax(stderr))
-            return Verdict("good", (f"no pickup beyond {measure(float(f'{2 * least:.2g}'), 'V')}",))
+            return Verdict("good", (f"no pickup beyond {rounded(2 * least, 'V', 2)}",))
         words = []
         if order:
-            sizes = [measure(float(f"{pickup[node]:.3g}"), "V") for node in order[:_NAMED]]
+            sizes = [rounded(pickup[node], "V") for node in order[:_NAMED]]
             named = [f"{size} at {subject.channel_at(node)}" for size, node in zip(sizes, order, strict=False)]
             read = f"{len(order)} channels read the generator itself, most of all {shown(named)}"
             words.append(f"{read}{self._worst(subject, update)}")
@@ -135,7 +135,7 @@ class Bias(ListedProcedure):
             same = f"it is the same at {self.levels} sets of levels, and subtracted once this record is in use"
             return Verdict("good", (*words, same))
         named = [
-            f"{subject.channel_at(int(node))} by {measure(float(f'{np.ptp(b[:, node]):.2g}'), 'V')}"
+            f"{subject.channel_at(int(node))} by {rounded(float(np.ptp(b[:, node])), 'V', 2)}"
             for node in sorted(matters, key=lambda node: -np.ptp(b[:, node]))[:_NAMED]
         ]
         words.insert(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from calibration._numbers import rounded
 from calibration.options import samples
 from calibration.procedure import Findings, ListedProcedure, Measurement, Taken
 from calibration.records import Points, Quantity, Verdict
@@ -78,12 +79,13 @@ class Noise(ListedProcedure):
         words = [*_words_of_channels(labels, nodes, rms), *_words_of_lines(subject, fit, rms, b_noise)]
         told = "no channel moves at all: these meters have no noise, or don't measure"
         if np.median(total) > 0:
-            told = f"{np.median(total):.3g} V rms and {np.nanmedian(bits):.3g} effective bits in the median channel"
+            rms_told, bits_told = rounded(float(np.median(total)), "V"), float(np.nanmedian(bits))
+            told = f"{rms_told} rms and {bits_told:.3g} effective bits in the median channel"
         return Findings(
             tuple(quantities),
             Verdict(
                 "doubtful" if words else "good",
-                (told, *words, *_words_of_corner(labels, corner), *_quiet_lines(fit, words)),
+                (*words, told, *_words_of_corner(labels, nodes, corner), *_quiet_lines(fit, words)),
             ),
             {},
             _ASSUMED,
@@ -186,8 +188,8 @@ def named(frequency: float, resolution: float) -> str:
 def _words_of_channels(labels: Sequence[str], nodes: Sequence[str], rms: Array) -> list[str]:
     median = float(np.median(rms))
     return [
-        f"{label} (node {node}) has {own:.3g} V rms, {own / median:.3g} times the median channel: look at its lead, "
-        "its shield and its ground"
+        f"{label} (node {node}) has {rounded(own, 'V')} rms, {own / median:.3g} times the median channel: look at its "
+        "lead, its shield and its ground"
         for label, node, own in zip(labels, nodes, rms, strict=True)
         if median > 0 and own > _WORSE * median
     ]
@@ -207,7 +209,8 @@ def _words_of_lines(subject: Subject, fit: Fitted, rms: Array, b_noise: Array) -
     name = named(frequency, sampling.frequency / sampling.samples_per_period)
     amplitude = float(np.median(fit.amplitudes[:, strongest]))
     hum = next((mains for mains in MAINS if f"{mains:g} Hz" in name), frequency)
-    words = f"{name}, {amplitude:.3g} V in the median channel, makes b {np.median(b_noise) / white:.3g} times as noisy"
+    worse = f"makes b {np.median(b_noise) / white:.3g} times as noisy"
+    words = f"{name}, {rounded(amplitude, 'V')} in the median channel, {worse}"
     remedies = [f"set lockin.hum: {hum:.4g} Hz"]
     collides = [k for k in (1, 2) if abs(k * sampling.frequency - frequency) < 1 / seconds]
     if collides:
@@ -244,16 +247,18 @@ def _quiet_lines(fit: Fitted, words: Sequence[str]) -> list[str]:
         return []
     largest = np.median(fit.amplitudes, axis=0)
     resolution = 0.5
-    listed = [f"{named(float(f), resolution)} ({v:.2g} V)" for f, v in zip(fit.frequencies, largest, strict=True)]
+    listed = [
+        f"{named(float(f), resolution)} ({rounded(v, 'V', 2)})" for f, v in zip(fit.frequencies, largest, strict=True)
+    ]
     return [f"{shown(listed)}{'' if words else ', which a record of the bench averages out'}"]
 
 
-def _words_of_corner(labels: Sequence[str], corner: Array) -> list[str]:
+def _words_of_corner(labels: Sequence[str], nodes: Sequence[str], corner: Array) -> list[str]:
     found = np.flatnonzero(np.isfinite(corner))
     if not len(found):
         return []
     worst = int(found[corner[found].argmax()])
     return [
-        f"below {corner[worst]:.3g} Hz 1/f noise rules at {labels[worst]}"
+        f"below {corner[worst]:.3g} Hz 1/f noise rules at {labels[worst]} (node {nodes[worst]})"
         f"{f' and {len(found) - 1} more channels' if len(found) > 1 else ''}: nudge well above it"
     ]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from calibration._numbers import percent, rounded
 from calibration.capacitances import PhaseFit, Tones
 from calibration.direct_model import DirectModel, Sources
 from calibration.drives import in_step, sizes, subject_conductances, within_nudge_rating
@@ -18,7 +19,7 @@ from calibration.errors import ProcedureError
 from calibration.levels import LevelsFit, State
 from calibration.options import FRACTION, option, samples, volts
 from calibration.procedure import Findings, ListedProcedure, Measurement, Taken
-from calibration.record_names import CAPACITANCE, PROGRAMMED, RELAXATION_TIME
+from calibration.record_names import AT_LEAST, AT_MOST, BOUNDS, CAPACITANCE, PROGRAMMED, RELAXATION_TIME
 from calibration.records import Quantity, Verdict
 from calibration.ripple import clear_of_mains, fitted, lines
 from calibration.subject import Subject
@@ -35,6 +36,11 @@ _WORTH = 1.5
 _DROPPED = 0.1  # of the periods: what the step to the level leaves
 _SEEN = 4.0  # standard uncertainties
 _COVERED = 1.96
+_LEAST = 1e-6  # of b: less is not worth a number
+_UNSEEN = (
+    "no capacitance was seen: the recommended frequency is a lower bound and the settling time an upper one, for 95 %; "
+    "capacitances and times are as they were read, and below zero where noise makes them so"
+)
 _MISFIT = 1.5  # of phases: more is not node capacitance
 _ASSUMED = (
     "capacitance lies between nodes and ground",
@@ -115,7 +121,8 @@ class Relaxation(ListedProcedure):
         counts = times.slowest if times.is_seen else times.bound
         best = highest_frequency(counts, self.accuracy)
         settle = counts * float(np.log(1 / self.accuracy))
-        relative = np.array(times.slowest_doubt) / counts
+        # A bound has no interval of its own.
+        relative = np.array(times.slowest_doubt) / counts if times.is_seen else np.full(2, np.nan)
         nodes = subject.network.nodes
         C, noise = (np.where(fit.free, each, np.nan) for each in (fit.capacitances, np.sqrt(np.diag(fit.covariance))))
         own = (subject.name,)
@@ -129,9 +136,10 @@ class Relaxation(ListedProcedure):
         words = self._words(subject, times, best, settle)
         late = error_of_relaxation(subject.sampling.frequency, counts) > self.accuracy
         if fit.found.misfit > _MISFIT:
-            words.append(
+            words.insert(
+                0,
                 f"phases depart from node capacitances by {fit.found.misfit:.3g} times their noise (1 is expected): "
-                "look for capacitance across elements, an inductive lead, or sources that lag"
+                "look for capacitance across elements, an inductive lead, or sources that lag",
             )
         return Findings(
             quantities,
@@ -143,7 +151,8 @@ class Relaxation(ListedProcedure):
                 "lateness": fit.lateness,
                 PROGRAMMED: np.array([each.conductances for each in taken]),
             },
-            "" if times.is_seen else "no capacitance was seen; the numbers are bounds for 95 %",
+            "" if times.is_seen else _UNSEEN,
+            outcome={BOUNDS: {} if times.is_seen else {BEST: AT_LEAST, SETTLING: AT_MOST}},
         )
 
     def _words(self, subject: Subject, times: Times, best: float, settle: float) -> list[str]:
@@ -151,20 +160,24 @@ class Relaxation(ListedProcedure):
         if not times.is_seen:
             bound = times.bound
             return [
-                f"no capacitance is seen: the network relaxes faster than {bound:.3g} s, so that a sine of "
-                f"{frequency:g} Hz costs b less than {error_of_relaxation(frequency, bound):.2g} of itself"
+                f"no capacitance is seen: the network relaxes in less than {rounded(bound, 's')}, so that a sine of "
+                f"{rounded(frequency, 'Hz', 6)} costs b less than "
+                f"{percent(max(error_of_relaxation(frequency, bound), _LEAST))} of itself"
             ]
         nodes = np.array(subject.network.nodes)
         slow = nodes[np.argsort(-np.nan_to_num(times.lag))[:3]].tolist()
         cost = error_of_relaxation(frequency, times.slowest)
         words = [
-            f"the slowest mode relaxes in {times.slowest:.3g} s, the slowest nodes are {shown(slow)}; a sine of "
-            f"{frequency:g} Hz costs b up to {cost:.2%}",
-            f"for {self.accuracy:.2g} nudge with a sine of {best:.3g} Hz at most, a two-tone of half that, and set "
-            f"sampling.settle to {settle:.2g} s at least",
+            f"the slowest mode relaxes in {rounded(times.slowest, 's')}, the slowest nodes are {shown(slow)}; a sine "
+            f"of {rounded(frequency, 'Hz', 6)} costs b up to {percent(cost)}",
+            f"for {percent(self.accuracy)} nudge with a sine of {rounded(best, 'Hz')} at most, a two-tone of half "
+            f"that, and set sampling.settle to {rounded(settle, 's', 2)} at least",
         ]
+        if cost > self.accuracy:
+            words.reverse()  # what to do comes first
         if subject.sampling.settle < settle:
-            words.append(f"sampling.settle is {subject.sampling.settle:g} s: records begin before the levels stand")
+            now = rounded(subject.sampling.settle, "s")
+            words.append(f"sampling.settle is {now}: records begin before the levels stand")
         return words
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration._numbers import percent, rounded
 from calibration.drives import one_at_a_time, sizes, subject_conductances
 from calibration.errors import ProcedureError
 from calibration.levels import LevelsFit, State
@@ -249,7 +250,8 @@ def _stuck_words(
 ) -> list[str]:
     names = subject.network.tunable_names
     return [
-        f"{label} (branch {name}) does not follow what it is told: it stays near {1 / np.median(each.true):.4g} Ohm. "
+        f"{label} (branch {name}) does not follow what it is told: it stays near "
+        f"{rounded(1 / float(np.median(each.true)), 'Ohm', 4)}. "
         "Look at its control line, or replace the part"
         for label, name, each, is_stuck in zip(labels, names, elements, stuck, strict=True)
         if is_stuck
@@ -284,13 +286,17 @@ def _unseen_words(subject: Subject, known: NDArray[np.bool_]) -> list[str]:
     ]
 
 
+def _to(scatter: float) -> str:
+    return f"to {percent(scatter)}" if scatter else "as exactly as it can be read"
+
+
 def _told_words(visits: Visits, again: int) -> list[str]:
     relative = np.hypot(visits.type_a, visits.type_b)
     half, most = np.percentile(relative, [50, 95])
-    words = [f"half of all conductances are known to {half:.2%}, 95 of 100 to {most:.2%}, of themselves"]
+    words = [f"half of all conductances are known to {percent(half)}, 95 of 100 to {percent(most)}, of themselves"]
     if again:
         words.append(
-            f"a value that is set again comes back to {visits.common_repeatability:.2%}; from above it differs from "
-            f"below by {abs(np.median(visits.hysteresis)):.2%}"
+            f"a value that is set again comes back {_to(visits.common_repeatability)}; from above it differs "
+            f"from below by {percent(abs(float(np.median(visits.hysteresis))))}"
         )
     return words

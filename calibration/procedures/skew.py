@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration._numbers import percent, rounded
 from calibration.direct_model import DirectModel, Sources
 from calibration.drives import in_step, sizes, subject_conductances, within_nudge_rating
 from calibration.errors import ProcedureError
@@ -93,7 +94,7 @@ class Skew(ListedProcedure):
             delay, type_a, type_b, more = _relative(subject, found[:_REPEATS], delay, type_a, type_b)
             words += more
         quantity = Quantity(SKEW, "s", subject.read_channels, delay, type_a, type_b)
-        remarks = _words_of_size(quantity, 1 / taken[0].record.sample_rate)
+        remarks = _words_of_size(subject, quantity, 1 / taken[0].record.sample_rate)
         remarks += _words_of_holding(subject, taken, fast, slow)
         return Findings(
             (quantity,),
@@ -252,8 +253,8 @@ def _words_of_signal(subject: Subject, drive: ChannelDrive, fast: Delays) -> lis
     if not weak:
         return []
     return [
-        f"{shown(weak)} see less than half of the {amplitude:.3g} V that all sources put out together: look for a "
-        "loose lead, or a branch to ground"
+        f"{shown(weak)} see less than half of the {rounded(amplitude, 'V')} that all sources put out together: look "
+        "for a loose lead, or a branch to ground"
     ]
 
 
@@ -280,8 +281,8 @@ def _words_of_frequency(subject: Subject, taken: Sequence[Taken], fast: Delays, 
     return [
         f"{shown(nodes[found].tolist())} change with frequency, which a delay does not: capacitance, or a channel that "
         f"reads the generator itself. {nodes[worst]} looks as if it were sampled about "
-        f"{max(tau[worst], abs(apart[worst])):.2g} s early; run freqprop calibrate relaxation, then skew again, or "
-        "nudge more slowly; bias tells what is read of the generator"
+        f"{rounded(max(tau[worst], abs(apart[worst])), 's', 2)} early; run freqprop calibrate relaxation, then skew "
+        "again, or nudge more slowly; bias tells what is read of the generator"
     ]
 
 
@@ -298,7 +299,7 @@ def _words_of_holding(subject: Subject, taken: Sequence[Taken], fast: Delays, sl
     ]
 
 
-def _words_of_size(quantity: Quantity, sample: float) -> list[str]:
+def _words_of_size(subject: Subject, quantity: Quantity, sample: float) -> list[str]:
     size = np.abs(quantity.values)
     if not np.isfinite(size).any():
         return []
@@ -306,6 +307,7 @@ def _words_of_size(quantity: Quantity, sample: float) -> list[str]:
     late = "late" if quantity.values[worst] > 0 else "early"
     known = float(np.nanmax(quantity.standard_uncertainty)) / sample
     return [
-        f"{quantity.labels[worst]} is sampled {size[worst]:.3g} s ({size[worst] / sample:.2%} of a sample) {late} "
-        f"beyond what its meter tells; all are known to {known:.2g} of a sample"
+        f"{quantity.labels[worst]} (node {subject.read_nodes[worst]}) is sampled {rounded(size[worst], 's')} "
+        f"({percent(size[worst] / sample)} of a sample) {late} beyond what its meter tells; all are known to "
+        f"{percent(known)} of a sample"
     ]

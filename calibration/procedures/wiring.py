@@ -156,7 +156,8 @@ def _hidden_words(hidden: dict[str, list[list[str]]]) -> list[str]:
 def _odds(sure: Sequence[Fault]) -> Quantity:
     labels = tuple(f"{fault.kind}: {', '.join(fault.where)}" for fault in sure)
     odds = np.array([fault.odds for fault in sure])
-    return Quantity("odds", "1", labels, odds, np.zeros(len(odds)), np.zeros(len(odds)))
+    unknown = np.full(len(odds), np.nan)  # they hang on what was believed of wires before
+    return Quantity("odds", "1", labels, odds, unknown, unknown)
 
 
 def _conductances(observed: Observed, fitted: Fit) -> list[Quantity]:

@@ -38,7 +38,7 @@ VERSION = 1
 LARGEST_TABLE = 64  # numbers
 _TOLERANCE = 1e-6  # relative, of what is written beside the parts that it follows from
 _SHA256 = r"^[0-9a-f]{64}$"
-_TIME = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$"
+_TIME = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$"
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from freqprop_lab.config._schema import Section, fault
-from freqprop_lab.config._units import Amperes, Fraction, Seconds, Volts
+from freqprop_lab.config._units import Amperes, Duration, Fraction, Volts
 
 _Share = Annotated[Fraction, Field(gt=0, le=1)]
 
@@ -94,7 +94,7 @@ class CalibrationSection(Section):
 
     folder: Annotated[str, Field(min_length=1)] | None = None
     use: list[str] | None = None
-    max_age: Annotated[Seconds, Field(gt=0)] | None = None
+    max_age: Annotated[Duration, Field(gt=0)] | None = None
     assume: AssumedSection = AssumedSection()
     references: list[ReferenceSection] = []
     self_check: SelfCheckSection | None = None

@@ -76,6 +76,7 @@ def _place(found: Any, data: Any) -> Where:
     return (*kept, *found.get("ctx", {}).get("inside", ()))
 
 
+_OF_NAMES = r"^[\w .-]+$"
 _TOLD = ("unknown_field", "field_fault", "value_error")  # kinds of fault whose words are our own
 
 
@@ -99,7 +100,7 @@ def _describe(where: Where, faults: Sequence[Any], document: Document) -> str:
         place = f'in "{section}": ' if kind == "unknown_field" else f'field "{name}": '
         said = context.get("message") or context["error"]
         return f"{place if (section if kind == 'unknown_field' else name) else ''}{said}"
-    words = dict.fromkeys(_plain_words(found) for found in faults)
+    words = dict.fromkeys(_plain_words(found, alone=len(faults) == 1) for found in faults)
     return f'field "{name}" is {_brief(given)}; {", or ".join(words)}'
 
 
@@ -111,7 +112,22 @@ def _brief(given: Any) -> str:
     return "empty" if given is None else cut(f'"{given}"' if isinstance(given, str) else repr(given))
 
 
-def _plain_words(found: Any) -> str:
+def _letters(pattern: str) -> str:
+    """Say which letters a pattern wants: in words where it is that of names, else by itself."""
+    if pattern == _OF_NAMES:
+        return "letters, digits, spaces, points, - and _ are allowed"
+    return f"text of the form {pattern.replace('{', '{{').replace('}', '}}')} is wanted"
+
+
+def _list(given: Any) -> str:
+    """Show the list that is wanted in the place of one value."""
+    if isinstance(given, str) and given:
+        written = given.replace("{", "{{").replace("}", "}}")
+        return f'a list is wanted, also for one value: ["{cut(written)}"]'
+    return "a list such as [1, 2] is wanted"
+
+
+def _plain_words(found: Any, *, alone: bool) -> str:
     context: dict[str, Any] = found.get("ctx", {})
     section = "a section with fields of its own is wanted"
     pair = "a list such as [1, 2] is wanted"
@@ -125,8 +141,8 @@ def _plain_words(found: Any) -> str:
         "string_type": "text is wanted",
         "string_too_short": "it must not be empty",
         "string_too_long": "at most {max_length} letters are allowed",
-        "string_pattern_mismatch": "letters, digits, spaces, points, - and _ are allowed",
-        "list_type": pair,
+        "string_pattern_mismatch": _letters(context.get("pattern", "")),
+        "list_type": _list(found.get("input")) if alone else pair,
         "tuple_type": pair,
         "too_short": "it must have at least {min_length} values, it has {actual_length}",
         "too_long": "it must have at most {max_length} values, it has {actual_length}",

@@ -88,6 +88,47 @@ def _quantity(*units: str) -> Any:
     return BeforeValidator(parse)
 
 
+_TIMES = {
+    "s": 1.0,
+    "second": 1.0,
+    "seconds": 1.0,
+    "min": 60.0,
+    "minute": 60.0,
+    "minutes": 60.0,
+    "h": 3600.0,
+    "hour": 3600.0,
+    "hours": 3600.0,
+    "d": 86400.0,
+    "day": 86400.0,
+    "days": 86400.0,
+    "week": 604800.0,
+    "weeks": 604800.0,
+}
+
+
+def parse_duration(value: Any) -> float:
+    """Return a time by the clock or the calendar in s: "90 min", "12 h", "30 days". Raises ValueError.
+
+    A bare number is refused: nobody writes 30 for an age and means seconds.
+    """
+    wanted = "a number with s, min, h or days, such as 12 h or 30 days, is wanted"
+    if value is None:
+        raise ValueError(f"it is empty; {wanted}")
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise ValueError(f'{value:g} has no unit; {wanted}: write "{value:g} days" if those are meant')
+    shape = _FORM.fullmatch(value.strip()) if isinstance(value, str) else None
+    if shape is None:
+        raise ValueError(f"{cut(repr(value))} is no duration; {wanted}")
+    digits, unit = shape.groups()
+    if unit not in _TIMES:
+        said = f"is in no unit of these ({cut(unit)})" if unit else "has no unit"
+        raise ValueError(f'"{cut(value)}" {said}; {wanted}')
+    seconds = float(digits) * _TIMES[unit]
+    if not math.isfinite(seconds):
+        raise ValueError(f'"{cut(value)}" is not finite; {wanted}')
+    return seconds
+
+
 def _conductance(value: Any) -> float:
     number, unit = parse_quantity(value, "S", "Ohm")
     if unit == "Ohm":
@@ -122,6 +163,7 @@ Volts = Annotated[float, _quantity("V")]
 Amperes = Annotated[float, _quantity("A")]
 Ohms = Annotated[float, _quantity("Ohm")]
 Seconds = Annotated[float, _quantity("s")]
+Duration = Annotated[float, BeforeValidator(parse_duration)]  # by clock or calendar: "12 h", "30 days"
 Hertz = Annotated[float, _quantity("Hz")]
 Farads = Annotated[float, _quantity("F")]
 Siemens = Annotated[float, BeforeValidator(_conductance)]  # a resistance is turned into its conductance

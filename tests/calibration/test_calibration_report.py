@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -49,6 +50,20 @@ def test_it_tells_every_procedure_with_its_verdict_plots_and_values(folder, tmp_
     assert "no. 17" in page
 
 
+def test_channels_stand_beside_the_nodes_that_they_are_wired_to(folder, tmp_path):
+    page = _page(folder, tmp_path / "page.html")
+    with opened(1) as bench:
+        sources = [(bench.network.nodes[lead.plus], lead.name) for lead in bench.leads if lead.plus >= 0]
+        live = [
+            f"{node} ({name})" for (node, name), volts in zip(sources, bench.resting, strict=True) if volts == volts
+        ]
+        meters = [f"{node} ({name})" for node, name in bench.meter_channels.items()]
+    named = re.findall(r'<th scope="row">(n\d+ \([^)]*\))</th>', page)
+    assert set(named) == {*live, *meters}
+    first = [label for label in named if "meter" in label][: len(meters)]
+    assert first == sorted(meters, key=lambda label: int(label[1:].split()[0]))
+
+
 def test_nothing_in_it_is_fetched_or_run(folder, tmp_path):
     page = _page(folder, tmp_path / "page.html")
     assert "<script" not in page
@@ -72,7 +87,7 @@ def test_without_records_it_says_what_to_do(tmp_path):
     assert not (tmp_path / "page.html").exists()
 
 
-def _drawn(monkeypatch, *quantities):
+def _drawn(monkeypatch, *quantities, **more):
     """Return the axes of what is drawn of some quantities."""
     from matplotlib.figure import Figure
 
@@ -88,6 +103,7 @@ def _drawn(monkeypatch, *quantities):
         instruments=(),
         quantities=quantities,
         verdict=Verdict("good"),
+        **more,
     )
     assert len(pictures(record)) == len(figures)
     return [axes for figure in figures for axes in figure.axes]
@@ -107,12 +123,72 @@ def test_a_table_of_one_point_is_drawn_by_channel(monkeypatch):
 
 
 def test_of_many_tables_those_are_drawn_that_are_farthest_from_what_was_asked(monkeypatch):
+    monkeypatch.setattr("calibration.report._plots._MOST_PANELS", 1)
     nominal = np.array([1e-4, 1e-3])
     true = nominal * np.linspace(1.0, 1.19, 20)[:, None]
     labels = tuple(f"R{number}" for number in range(20))
     (axes,) = _drawn(monkeypatch, Quantity(TABLE, "S", labels, true, 1e-9, 0.0, Points("nominal", "S", nominal)))
     assert [text.get_text() for text in axes.get_legend().get_texts()] == list(labels[10:])
     assert "the 10 of 20 that are farthest from 1" in axes.get_title(loc="left")
+
+
+def test_elements_that_are_not_known_are_named_in_place_of_being_drawn(monkeypatch):
+    nominal = np.array([1e-4, 1e-3])
+    doubt = np.array([1e-3, 1e-3, 0.3])[:, None] * nominal  # 1.96 times 0.3 is more than half of the value
+    table = Quantity(TABLE, "S", ("R0", "R1", "R2"), [nominal] * 3, doubt, 0.0, Points("nominal", "S", nominal))
+    scatter = Quantity("repeatability", "1", ("R0", "R1", "R2"), [1e-3, np.nan, 1e-3], [1e-4, np.nan, 1e-4], 0.0)
+    of_visits, axes = _drawn(monkeypatch, table, scatter)
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["R0"]
+    assert "not drawn, since these readings don't tell them: R1, R2" in axes.get_title(loc="left")
+    assert "not told: R1" in of_visits.get_title(loc="left")
+
+
+def test_shares_are_drawn_in_per_cent_however_large(monkeypatch):
+    (axes,) = _drawn(monkeypatch, Quantity("deviation", "1", ("all", "offset"), [0.5, 0.2], 0.01, 0.0))
+    assert axes.get_ylabel() == "%"
+    assert axes.lines[0].get_ydata().tolist() == [50, 20]
+
+
+def test_the_gradient_is_not_drawn_twice(monkeypatch):
+    parts = [Quantity(name, "V^2/S", ("R0", "R1"), [1.0, 2.0], 0.1, 0.0) for name in ("gradient", "finite difference")]
+    raw = {"product": np.array([1.0, 2.0]), "difference": np.array([1.0, 2.0])}
+    titles = [axes.get_title(loc="left") for axes in _drawn(monkeypatch, *parts, raw=raw)]
+    assert titles == ["the gradient, measured in two ways, 95 % intervals", "what parts them"]
+
+
+_CHANNELS = {
+    "sources": [
+        {"channel": "s0", "node": "n10", "unit": "V", "resistance": 1e3},
+        {"channel": "s1", "node": "n2", "unit": "V", "resistance": 1e4},
+    ],
+    "meters": [{"channel": "m0", "node": "n10"}, {"channel": "m1", "node": "n2"}],
+}
+
+
+def test_residuals_are_drawn_by_node_and_by_what_moved(monkeypatch):
+    levels = np.array([[0.0, 0.0], [1.0, 1.0], [1.0, 0.0], [0.0, 0.0], [0.0, -0.97]])
+    raw = {"residuals": np.arange(10.0).reshape(5, 2), "levels": levels}
+    axes = _drawn(monkeypatch, raw=raw, settings={"channels": _CHANNELS})[0]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["n2 (m1)", "n10 (m0)"]
+    assert axes.images[0].get_array()[0].tolist() == [1, 3, 5, 7, 9]
+    drives = [tick.get_text() for tick in axes.get_xticklabels()]
+    assert drives == ["all at 0 V", "all at 1 V", "n10 (s0) 1 V", "all at 0 V", "n2 (s1) -970 mV"]
+
+
+def test_series_resistors_of_unlike_size_are_drawn_as_what_they_are_off(monkeypatch):
+    ohms = Quantity("source resistance", "Ohm", ("s0", "s1"), [1001.0, 9980.0], [1.0, 10.0], 0.0)
+    (axes,) = _drawn(monkeypatch, ohms, settings={"channels": _CHANNELS})
+    assert axes.lines[0].get_ydata() == pytest.approx([-0.2, 0.1])  # n2 first
+    assert axes.get_ylabel() == "%"
+
+
+def test_many_elements_are_drawn_ten_a_panel(monkeypatch):
+    nominal = np.array([1e-4, 1e-3])
+    labels = tuple(f"R{number}" for number in range(25))
+    true = nominal * np.linspace(1.0, 1.1, 25)[:, None]
+    panels = _drawn(monkeypatch, Quantity(TABLE, "S", labels, true, 1e-9, 0.0, Points("nominal", "S", nominal)))
+    drawn = [[text.get_text() for text in axes.get_legend().get_texts()] for axes in panels]
+    assert drawn == [list(labels[:10]), list(labels[10:20]), list(labels[20:])]
 
 
 def test_squares_take_no_prefix(monkeypatch):
@@ -184,5 +260,37 @@ def test_a_section_says_which_records_it_rests_on(tmp_path):
 
 
 def test_another_bench_has_no_record_here(folder, tmp_path):
-    with pytest.raises(RecordError, match=r"holds no valid record"):
-        _page(folder, tmp_path / "page.html", bench="another")
+    with pytest.raises(
+        RecordError, match=r'no valid record of a bench "bensch". Did you mean "bench"\? There are: bench'
+    ):
+        _page(folder, tmp_path / "page.html", bench="bensch")
+
+
+def test_conductances_stand_in_tables_by_element(tmp_path):
+    records = RecordFolder(tmp_path / "calibrations")
+    nominal = np.array([1e-4, 1e-3])
+    true = np.array([[1.01e-4, 1.02e-3], [np.nan, np.nan]])
+    doubt = np.where(np.isnan(true), np.nan, 1e-7)
+    table = Quantity(TABLE, "S", ("R0", "R1"), true, doubt, 0.0, Points("nominal", "S", nominal))
+    records.add(replace(_record("A", "resistors", "x", "1"), quantities=(table,)))
+    page = _page(records, tmp_path / "page.html")
+    assert "<summary>conductance by nominal, 2 tables</summary>" in page
+    assert "(1.02000 ± 0.00020) mS" in page
+    assert "<p>R1: not told</p>" in page
+
+
+def test_a_stale_record_says_why_and_what_it_is_still_used_for(tmp_path):
+    records = RecordFolder(tmp_path / "calibrations")
+    time = datetime(2026, 1, 2, tzinfo=UTC)
+    records.add(_record("A", "gains", "x", "1", time=time, expires=time + timedelta(days=30)))
+    page = _page(records, tmp_path / "page.html")
+    assert "Stale since 2026-02-01, when it expired. It still corrects the bench" in page
+
+
+def test_each_record_that_is_refused_is_told(tmp_path):
+    records = RecordFolder(tmp_path / "calibrations")
+    records.add(_record("A", "gains", "x", "1"))
+    ahead = records.add(_record("A", "gains", "x", "1", time=datetime.now(UTC) + timedelta(days=2)))
+    told = []
+    _page(records, tmp_path / "page.html", tell=told.append)
+    assert [(error.path, error.message[:8]) for error in told] == [(str(ahead), "is dated")]

@@ -149,8 +149,8 @@ def test_the_leads_that_are_exchanged_are_named_by_channel_and_node(kind: str):
         found = findings(bench, "gradient", samples=2000)
     what = {"drives": "source", "reads": "meter"}[kind]
     assert found.outcome["main_cause"] == "wrong sign of a port"
-    assert f"exchange the {what} leads of output {port.plus}/{port.minus}" in found.verdict.words[1]
-    assert f"at nodes {port.plus} and {port.minus}" in found.verdict.words[1]
+    assert f"exchange the {what} leads of output {port.plus}/{port.minus}" in found.verdict.words[0]
+    assert f"at nodes {port.plus} and {port.minus}" in found.verdict.words[0]
     signs = quantity(found, "port sign")
     assert signs.values[0] > 0.5
     if kind == "drives":
@@ -164,7 +164,7 @@ def test_a_stuck_element_is_named_where_no_fault_of_the_nudge_explains_it():
         found = findings(bench, "gradient", samples=2000)
     assert found.verdict.status == "bad"
     assert found.outcome["main_cause"] is None
-    assert f"most of it is at {stuck}" in found.verdict.words[1]
+    assert f"most of it is at {stuck}" in found.verdict.words[0]
 
 
 def test_the_gamma_to_use_and_the_frequency_to_use_make_it_good():
@@ -180,7 +180,7 @@ def test_the_gamma_to_use_and_the_frequency_to_use_make_it_good():
         assert hertz <= 50.0
         bench.sampling = bench.sampling.model_copy(update={"frequency": hertz})
         assert findings(bench, "gradient", **options).outcome["main_cause"] is None
-    assert re.search(rf"Set sampling.frequency to {hertz:.3g} Hz", found.verdict.words[1])
+    assert re.search(rf"Set sampling.frequency to {hertz:.3g} Hz", found.verdict.words[0])
 
 
 def test_the_delays_are_the_hidden_ones():
@@ -207,8 +207,8 @@ def test_updates_below_a_potentiometers_step_are_told_with_both_sizes():
         found = findings(bench, "gradient")
     assert found.outcome["main_cause"] == "quantised update"
     assert found.verdict.status == "doubtful"  # the gradient itself is right
-    assert "100 % of an update is lost" in found.verdict.words[1]
-    assert "accumulate" in found.verdict.words[1]
+    assert "100 % of an update is lost" in found.verdict.words[0]
+    assert "accumulate" in found.verdict.words[0]
     effect = quantity(found, "effect of the update")
     assert effect.labels == ("asked", "realised", "measured")
     assert effect.values[1] == 0.0
@@ -235,7 +235,7 @@ def test_parts_that_claim_more_than_they_do_are_seen_by_the_outputs():
         except StopIteration as finished:
             found = finished.value
     assert found.outcome["main_cause"] == "quantised update"
-    assert "say that they took it, but the outputs moved by" in found.verdict.words[1]
+    assert "say that they took it, but the outputs moved by" in found.verdict.words[0]
 
 
 @pytest.mark.parametrize("more", ["meter: {noise: 1 mV}", "resistors: {taps: 5, end_to_end: 50 kOhm, wiper: 2 kOhm}"])

@@ -71,7 +71,7 @@ def test_a_noisy_channel_and_1_over_f_are_named():
     nothing = np.zeros(16)
     taken = Taken(Record(volts, RATE, nothing, nothing, nothing), subject.conductances, 1000.0)
     found = Noise().evaluate(subject, [], [taken])
-    assert any("meter/3 (node n3) has 0.008" in words for words in found.verdict.words)
+    assert any("meter/3 (node n3) has 8" in words for words in found.verdict.words)
     corner = by_name(found)["corner of 1/f"]
     assert np.flatnonzero(np.isfinite(corner.values)).tolist() == [5]
     assert corner.values[5] == pytest.approx(200, abs=4 * corner.standard_uncertainty[5])

@@ -74,11 +74,14 @@ def test_the_recommended_frequency_costs_what_is_wished():
 def test_a_bench_without_capacitance_gets_bounds():
     found = findings(slow(parts=""), "relaxation")
     assert found.verdict.status == "good"
-    assert "relaxes faster than" in found.verdict.words[0]
-    assert "bounds" in found.notes
+    assert "relaxes in less than" in found.verdict.words[0]
+    assert "lower bound" in found.notes
+    assert found.outcome["bounds"] == {"recommended frequency": "at least", "settling time": "at most"}
     capacitance = by_name(found)["capacitance"]
     assert (np.abs(capacitance.values) < 4 * capacitance.standard_uncertainty).all()
-    assert by_name(found)["recommended frequency"].values[0] > 1e4
+    best = by_name(found)["recommended frequency"]
+    assert best.values[0] > 1e4
+    assert np.isnan(best.expanded_uncertainty[0])  # a bound has no interval about it
 
 
 def test_a_network_that_is_too_slow_for_its_nudge_is_told():

@@ -391,6 +391,6 @@ def test_on_going_on_a_person_hears_of_the_records(freqprop, tmp_path):
     with pytest.raises(BenchChangedError):
         train(settings, run=tmp_path / "run")
     start = json.loads((tmp_path / "run" / "start.json").read_text())
-    start["bench_file"]["calibration"]["max_age"] = 1e-3
+    start["bench_file"]["calibration"]["max_age"] = "0.001 s"
     (tmp_path / "run" / "start.json").write_text(json.dumps(start))
     assert "note: the calibration of gains is stale" in freqprop("resume", str(tmp_path / "run"))[2]

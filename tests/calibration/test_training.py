@@ -12,6 +12,6 @@ from calibration_training import train_one
 
 def test_a_calibrated_bench_trains_as_an_ideal_one_and_an_uncalibrated_one_does_not():
     """2 % gains about a common mode of 2.5 V, 5 mV offsets, skews of 3 samples, bent wipers; targets fixed in volts."""
-    ideal, calibrated, raw = (train_one("fixed", kind, 0, 12).after for kind in ("ideal", "calibrated", "as it is"))
+    ideal, calibrated, raw = (train_one("fixed", kind, 0, 12).after for kind in ("ideal", "calibrated", "uncalibrated"))
     assert calibrated < 1.25 * ideal
     assert raw > 2 * ideal

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from freqprop_lab.config import Fraction, Number, Siemens, parse_quantity
+from freqprop_lab.config._units import parse_duration
 
 approx = pytest.approx
 
@@ -76,6 +77,32 @@ def test_a_quantity_in_text_has_its_si_value(text: object, unit: str, value: flo
 def test_what_is_no_voltage_is_refused_with_an_example(text: object) -> None:
     with pytest.raises(ValueError, match="a number with the unit V, such as 5 mV, is wanted"):
         parse_quantity(text, "V")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90 s", 90), ("30 min", 1800), ("12 h", 43_200), ("1 d", 86_400), ("30 days", 2_592_000), ("2 weeks", 1_209_600)],
+)
+def test_a_duration_is_by_the_clock_or_the_calendar(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (30, '30 has no unit; .*: write "30 days"'),
+        ("30", "has no unit"),
+        ("3 months", "no unit of these"),
+        ("nan days", "is no duration"),
+        (None, "empty"),
+        (True, "is no duration"),
+        ("1e999 s", "not finite"),
+    ],
+)
+def test_a_duration_without_a_known_unit_is_refused_with_an_example(value: object, said: str) -> None:
+    with pytest.raises(ValueError, match=said) as error:
+        parse_duration(value)
+    assert "such as 12 h or 30 days" in str(error.value)
 
 
 def test_the_unit_tells_which_of_two_was_meant() -> None:

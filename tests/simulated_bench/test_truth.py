@@ -142,6 +142,17 @@ def test_a_fault_that_cannot_be_is_told_with_its_line(bench_with: BenchWith, mor
         bench_with(f"faults: {{{more}}}\n")
 
 
+def test_a_branch_that_is_named_from_its_other_end_is_told_so(bench_with: BenchWith) -> None:
+    table = DIVIDER + "n1-n2,n1,n2,resistor,1 kOhm\nn2-n3,n2,n3,resistor,1 kOhm\n"
+    with pytest.raises(FileError, match='no branch "n2-n1". Did you mean "n1-n2"'):
+        bench_with("faults: {open: [n2-n1]}\n", table)
+
+
+def test_one_fault_without_brackets_is_shown_with_them(bench_with: BenchWith) -> None:
+    with pytest.raises(FileError, match=r'a list is wanted, also for one value: \["R1"\]'):
+        bench_with("faults: {open: R1}\n")
+
+
 def test_certified_nodes_must_be_there(bench_with: BenchWith) -> None:
     with pytest.raises(FileError, match='line 3: meter.certified: no node "n9"'):
         bench_with("meter: {certified: {nodes: [n9]}}\n")
