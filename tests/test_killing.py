@@ -121,7 +121,7 @@ def kill_and_resume(folder: Path, text: str, after: float, whole: Run) -> str:
     return status
 
 
-@pytest.mark.parametrize("number", range(5))
+@pytest.mark.parametrize("number", [0, 1, *(pytest.param(more, marks=pytest.mark.prove) for more in range(2, 5))])
 def test_a_killed_run_resumes_and_ends_the_same(number: int, tmp_path: Path, undisturbed: dict[str, Run]) -> None:
     text = (FAST, SLOW)[number % 2]
     kill_and_resume(tmp_path, text, np.random.default_rng(number).uniform(0, 0.9), undisturbed[text])

@@ -177,7 +177,12 @@ def test_ctrl_c_over_the_wires_ends_safe_and_the_run_resumes(tmp_path: Path) -> 
     ("instrument", "fault", "kind"),
     [
         ("daq", Fault(FaultKind.ERROR_CODE, channel="ReadAnalogF64", code=-200279), TimeLimitError),
-        ("daq", Fault(FaultKind.LATE_REPLY, channel="WriteAnalogF64", seconds=30.0), TimeLimitError),
+        pytest.param(
+            "daq",
+            Fault(FaultKind.LATE_REPLY, channel="WriteAnalogF64", seconds=30.0),
+            TimeLimitError,
+            marks=pytest.mark.prove,
+        ),
         ("board", Fault(FaultKind.DISCONNECT), ConnectionLostError),
     ],
     ids=["a card that overflows", "a card that is late", "a cable that is pulled"],
