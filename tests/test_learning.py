@@ -59,7 +59,7 @@ def test_the_same_numbers_come_out_on_a_bench_of_other_scales(tmp_path: Path, na
 
 
 def test_abs_sine_at_unknown_delays_trains_as_well_as_a_synchronised_sine(tmp_path: Path) -> None:
-    changes = {"epochs": 40, "rule.alpha": 0.1, "bench": {"network": {"kind": "barabasi-albert", "edges": 239}}}
+    changes = {"epochs": 60, "rule.alpha": 0.1, "bench": {"network": {"kind": "barabasi-albert", "edges": 239}}}
     synchronised, _ = run(fresh(tmp_path, "sine"), template("iris", changes))
     bench = {**changes["bench"], "meter": {"synchronised": False}}  # type: ignore[dict-item]
     changes |= {"bench": bench, "nudge.waveform": "abs-sine", "nudge.unsynchronised": True}
