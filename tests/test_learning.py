@@ -58,6 +58,7 @@ def test_the_same_numbers_come_out_on_a_bench_of_other_scales(tmp_path: Path, na
         np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance * np.nanmax(np.abs(other)))
 
 
+@pytest.mark.prove
 def test_abs_sine_at_unknown_delays_trains_as_well_as_a_synchronised_sine(tmp_path: Path) -> None:
     changes = {"epochs": 60, "rule.alpha": 0.1, "bench": {"network": {"kind": "barabasi-albert", "edges": 239}}}
     synchronised, _ = run(fresh(tmp_path, "sine"), template("iris", changes))

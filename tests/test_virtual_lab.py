@@ -176,7 +176,12 @@ def test_ctrl_c_over_the_wires_ends_safe_and_the_run_resumes(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("instrument", "fault", "kind"),
     [
-        ("daq", Fault(FaultKind.ERROR_CODE, channel="ReadAnalogF64", code=-200279), TimeLimitError),
+        pytest.param(
+            "daq",
+            Fault(FaultKind.ERROR_CODE, channel="ReadAnalogF64", code=-200279),
+            TimeLimitError,
+            marks=pytest.mark.prove,
+        ),
         pytest.param(
             "daq",
             Fault(FaultKind.LATE_REPLY, channel="WriteAnalogF64", seconds=30.0),

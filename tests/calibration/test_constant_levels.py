@@ -96,7 +96,7 @@ def _soft(seed, nodes=8, edges=14, ports=(2, 2)):
 def test_a_tolerance_is_one_number_in_all_states():
     """How well the scale is known by parts of 5 % hangs on how many parts there are, not on how often they are set."""
     z = []
-    for seed in range(8):
+    for seed in range(4):
         bench, subject = _soft(seed)
         one = run_procedure(bench, make_procedure("network"), subject=subject).quantity(CONDUCTANCE)
         resistors = make_procedure("resistors", samples=400, points=9, again=0)
@@ -107,7 +107,7 @@ def test_a_tolerance_is_one_number_in_all_states():
         nominal = many.points.of(len(many.labels))[:, 32]
         true = [bench.truth().conductance(np.full(len(nominal), each))[k] for k, each in enumerate(nominal)]
         z.append((many.values[:, 32] - true) / many.standard_uncertainty[:, 32])
-    assert np.sqrt(np.mean(np.square(z))) < 2.0  # of 8 scales: chi^2 of 8 is below 20 in 99 of 100
+    assert np.sqrt(np.mean(np.square(z))) < 2.0  # of 4 scales: chi^2 of 4 is below 13.3 in 99 of 100
 
 
 def test_a_record_of_gains_is_not_believed_twice():
@@ -188,7 +188,7 @@ def test_earlier_gains_are_believed():
 
 
 def test_a_wrong_wire_makes_the_verdict_bad():
-    bench = opened(5, more="faults: {swapped_reads: [[n4, n9]]}\n")
+    bench = opened(5, nodes=8, edges=14, ports=(2, 1), more="faults: {swapped_reads: [[n4, n6]]}\n")
     verdict = findings(bench, "network").verdict
     assert verdict.status == "bad"
     assert "freqprop calibrate wiring" in verdict.words[0]

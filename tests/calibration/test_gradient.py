@@ -167,6 +167,7 @@ def test_a_stuck_element_is_named_where_no_fault_of_the_nudge_explains_it():
     assert f"most of it is at {stuck}" in found.verdict.words[0]
 
 
+@pytest.mark.prove
 def test_the_gamma_to_use_and_the_frequency_to_use_make_it_good():
     """Each fault once; 40 each: benchmarks/calibration_gradient.py."""
     with planted_bench("gamma too large", 101) as (bench, options):

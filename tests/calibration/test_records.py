@@ -265,7 +265,7 @@ def drawn_record(draw: st.DrawFn) -> CalibrationRecord:
     )
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(drawn_record())
 def test_what_is_written_is_read_back(record: CalibrationRecord) -> None:
     with TemporaryDirectory() as name:

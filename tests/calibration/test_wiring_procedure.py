@@ -127,6 +127,7 @@ def test_three_meter_leads_in_a_ring_are_one_mixture(tmp_path):
     assert "that of n7 (meter/6) is at n2" in text
 
 
+@pytest.mark.prove
 def test_all_meter_leads_mixed_are_found(tmp_path):
     # Eight leads moved on by one: seven exchanges.
     pairs = ", ".join(f"[n{number}, n{number + 1}]" for number in range(1, 8))
@@ -134,6 +135,7 @@ def test_all_meter_leads_mixed_are_found(tmp_path):
     assert named(findings) == [("meter leads", *(f"n{number}" for number in range(1, 9)))]
 
 
+@pytest.mark.prove
 def test_four_faults_at_once(tmp_path):
     findings = found(
         opened(tmp_path, "swapped_reads: [[n1, n8]], open: [R5], swapped_elements: [[R2, R7]], ungrounded: [n3]")
