@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration._numbers import measure, percent, with_doubt
+from calibration._numbers import percent, rounded, with_doubt
 from calibration.record_names import (
     AT_LEAST,
     AT_MOST,
@@ -99,10 +99,10 @@ def words_of(quantity: Quantity, value: float, doubt: float, bound: str = "") ->
     unit, factor = ("%", 100.0) if quantity.name in SHARES else (quantity.unit, 1.0)
     value, doubt = value * factor, doubt * factor
     if bound and not math.isnan(value):
-        number = measure(float(f"{value:.3g}"), unit)
+        number = rounded(value, unit)
         return f"{number} or more" if bound == AT_LEAST else f"{number} or less"
     if is_bound(quantity.name, value, doubt):
-        return f"below {measure(float(f'{upper_end(value, doubt):.2g}'), unit)}"
+        return f"below {rounded(upper_end(value, doubt), unit, 2)}"
     return with_doubt(value, doubt, unit)
 
 
@@ -112,7 +112,7 @@ def doubt_of(quantity: Quantity, doubt: float) -> str:
         return "-"
     if quantity.name in SHARES:
         return percent(doubt)
-    return measure(float(f"{doubt:.3g}"), quantity.unit)
+    return rounded(doubt, quantity.unit)
 
 
 def bounds_of(record: CalibrationRecord) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,11 +28,10 @@ from calibration.registry import correcting_procedures
 from calibration.running import identities
 from freqprop_lab.bench import Bench, Corrector
 from freqprop_lab.config import BenchSettings, FileError
-from freqprop_lab.names import nearest, shown
+from freqprop_lab.names import few, nearest, shown
 from freqprop_lab.values import Array, ConductanceTable, Correction, UsedRecord
 
 _DRIFTED = 3.0  # standard uncertainties: of hundreds of values a few lie beyond two
-_MOST_NAMED = 4
 _SAME_RATE = 0.01  # relative
 
 
@@ -219,7 +218,7 @@ def _notes(bench: Bench, folder: RecordFolder, chosen: Mapping[str, Chosen]) -> 
         ).record
         drifted = [] if before is None else compare(before, each.record, _DRIFTED).drifted
         if before is not None and drifted:
-            named = _few([f"{drift.quantity} of {drift.label}" for drift in drifted])
+            named = few([f"{drift.quantity} of {drift.label}" for drift in drifted])
             notes.append(
                 f"{named} drifted by more than {_DRIFTED:g} uncertainties from {before.time:%Y-%m-%d %H:%M} to "
                 f"{each.record.time:%Y-%m-%d %H:%M}; freqprop calibration compare tells by how much"
@@ -263,14 +262,9 @@ def _untold(bench: Bench, newest: _Newest) -> list[str]:
         if untold:
             by_names.setdefault(tuple(untold), []).append(quantity)
     return [
-        f"no record in use tells {' and '.join(quantities)} of {_few(names)}: taken as they are"
+        f"no record in use tells {' and '.join(quantities)} of {few(names)}: taken as they are"
         for names, quantities in by_names.items()
     ]
-
-
-def _few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return f"{shown(names[:_MOST_NAMED])}{more}"
 
 
 def _none_usable(settings: BenchSettings, folder: RecordFolder, chosen: Mapping[str, Chosen]) -> FileError:

@@ -296,7 +296,7 @@ class LevelsFit:
         layout, found = self.layout, self.found
         names = [lead.name for lead in self.subject.live_leads]
         after = np.hypot(found.shared_type_a, found.shared_type_b)
-        # A channel with a certificate, or a record, was known before: nobody waits for these readings to tell it.
+        # A channel with a certificate was known before: nobody waits for these readings to tell it.
         weak = after > _TOLD * np.maximum(self.shared.uncertainty, self._by_data_sheet())
         branches = [branch.name for branch in self.subject.network.branches]
         own = (

@@ -23,8 +23,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def shown(names: Sequence[str]) -> str:
     """List names, at most twelve of them."""
-    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-    return ", ".join(cut(name) for name in names[:_NAMES_SHOWN]) + more
+    return few([cut(name) for name in names], _NAMES_SHOWN)
+
+
+def few(parts: Sequence[str], most: int = 4) -> str:
+    """List parts of a sentence, at most so many of them, and say how many more there are."""
+    more = f" and {len(parts) - most} more" if len(parts) > most else ""
+    return ", ".join(parts[:most]) + more
 
 
 def cut(text: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from calibration._numbers import measure
+from calibration._numbers import rounded
 from calibration.drives import all_alike, one_at_a_time, sizes, subject_conductances
 from calibration.levels import LevelsFit, State
 from calibration.options import samples, volts
@@ -26,11 +26,10 @@ from calibration.record_names import (
 )
 from calibration.records import Quantity
 from calibration.subject import Subject
-from freqprop_lab.names import shown
+from freqprop_lab.names import few, shown
 from freqprop_lab.values import ChannelDrive
 
 _FAR = 4.0  # standard uncertainties: one branch in ten thousand by chance
-_NAMED = 4
 _ASSUMED = (
     "the network between the nodes is linear, and settled before each record",
     "meters draw no current; what they do draw counts as conductance to ground, and is not modelled",
@@ -159,14 +158,13 @@ def _far_words(subject: Subject, found: Quantity) -> list[str]:
     departs = np.log(found.values / listed)
     far = np.abs(departs) > _FAR * np.hypot(believed, found.standard_uncertainty / found.values)
     named = [
-        f"{label} ({measure(float(f'{value:.4g}'), 'S')} instead of {measure(float(f'{wanted:.4g}'), 'S')})"
+        f"{label} ({rounded(value, 'S', 4)} instead of {rounded(wanted, 'S', 4)})"
         for label, value, wanted, is_far in zip(found.labels, found.values, listed, far, strict=True)
         if is_far
     ]
     if not named:
         return []
-    more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
     return [
-        f"{', '.join(named[:_NAMED])}{more}: further off than calibration.assume has it. Run freqprop calibrate "
-        "wiring, or resistors where elements are not what they are told"
+        f"{few(named)}: further off than calibration.assume has it. Run freqprop calibrate wiring, or resistors where "
+        "elements are not what they are told"
     ]

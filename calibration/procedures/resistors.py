@@ -25,7 +25,7 @@ from calibration.subject import Subject
 from calibration.tables import Points as Measured
 from calibration.tables import Table, tables
 from calibration.visits import Visits
-from freqprop_lab.names import shown
+from freqprop_lab.names import few, shown
 from freqprop_lab.values import Array, ChannelDrive
 
 WIPER = "wiper and wire resistance"
@@ -35,7 +35,6 @@ _SPAN = 10.0  # either way from a unit of conductance, where a continuous elemen
 _TARGETS = (1 / 3, 2 / 3)  # of the way through the values: what is visited again
 _FOLLOWS = 0.2  # of what it is told, in ln: an element that moves less is stuck
 _ROUNDING = 1e-9
-_NAMED = 4
 _TELLS = 0.5  # of its tolerance: an element that is known no better is not seen by these ports
 _FAR = 0.5  # of an element's value off its nominal
 _ASSUMED = (
@@ -269,10 +268,8 @@ def _far_words(
     ]
     if not far:
         return []
-    more = f" and {len(far) - _NAMED} more" if len(far) > _NAMED else ""
     return [
-        f"{', '.join(far[:_NAMED])}{more}: is another part in its place, or are two control lines exchanged? Run "
-        "freqprop calibrate wiring"
+        f"{few(far)}: is another part in its place, or are two control lines exchanged? Run freqprop calibrate wiring"
     ]
 
 
